@@ -1,0 +1,153 @@
+"""The errors of the system: one base, one subclass per reason. Knows no gRPC; `rag_papers.rpc.status` maps to it."""
+
+from collections.abc import Mapping, Sequence
+from typing import ClassVar
+
+
+class RagError(Exception):
+    """Base of all errors a caller may see.
+
+    `message` is one line for people; `metadata` holds the facts for machines, strings only.
+    """
+
+    reason: ClassVar[str] = "INTERNAL"
+
+    def __init__(self, message: str, **metadata: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.metadata: dict[str, str] = metadata
+
+
+class InvalidRequest(RagError):
+    """One or more fields are out of range; `violations` maps field to what is wrong with it."""
+
+    reason = "INVALID_REQUEST"
+
+    def __init__(self, message: str = "", violations: Mapping[str, str] | None = None, **metadata: str) -> None:
+        self.violations = dict(violations or {})
+        super().__init__(message or "; ".join(f"{f}: {why}" for f, why in self.violations.items()), **metadata)
+
+
+class RequestIdReused(RagError):
+    """The request_id belongs to a request with other content."""
+
+    reason = "REQUEST_ID_REUSED"
+
+
+class DirectoryNotFound(RagError):
+    """The directory to ingest does not exist."""
+
+    reason = "DIRECTORY_NOT_FOUND"
+
+
+class DirectoryNotAllowed(RagError):
+    """The directory lies outside the allowed roots."""
+
+    reason = "DIRECTORY_NOT_ALLOWED"
+
+
+class NoPapers(RagError):
+    """The directory holds no readable paper."""
+
+    reason = "NO_PAPERS"
+
+
+class JobNotFound(RagError):
+    """No job has this id."""
+
+    reason = "JOB_NOT_FOUND"
+
+
+class CorpusNotFound(RagError):
+    """No corpus has this name."""
+
+    reason = "CORPUS_NOT_FOUND"
+
+
+class IndexNotFound(RagError):
+    """No published index has this corpus_id."""
+
+    reason = "INDEX_NOT_FOUND"
+
+
+class NoIndex(RagError):
+    """Nothing has been ingested yet."""
+
+    reason = "NO_INDEX"
+
+
+class ModelUnavailable(RagError):
+    """The embedding model cannot be had here."""
+
+    reason = "MODEL_UNAVAILABLE"
+
+
+class ModelMismatch(RagError):
+    """The model under this name is not the one that the index was built with."""
+
+    reason = "MODEL_MISMATCH"
+
+
+class FormatUnsupported(RagError):
+    """The index was written in a format that this version does not read."""
+
+    reason = "FORMAT_UNSUPPORTED"
+
+
+class IndexDamaged(RagError):
+    """A file of an index is missing or damaged; `metadata["file"]` names it."""
+
+    reason = "INDEX_DAMAGED"
+
+
+class QueueFull(RagError):
+    """Too many jobs wait; `retry_after` is the wait to suggest, seconds."""
+
+    reason = "QUEUE_FULL"
+
+    def __init__(self, message: str, retry_after: float = 0.0, **metadata: str) -> None:
+        super().__init__(message, **metadata)
+        self.retry_after = retry_after
+
+
+class DiskFull(RagError):
+    """The disk is full."""
+
+    reason = "DISK_FULL"
+
+
+class Draining(RagError):
+    """The service is shutting down."""
+
+    reason = "DRAINING"
+
+
+class DeadlineExceeded(RagError):
+    """The caller's deadline passed."""
+
+    reason = "DEADLINE_EXCEEDED"
+
+
+class WorkerLost(RagError):
+    """A job's worker process ended without a result."""
+
+    reason = "WORKER_LOST"
+
+
+class Internal(RagError):
+    """A defect of the service."""
+
+    reason = "INTERNAL"
+
+
+class Unreachable(RagError):
+    """Nothing answers at the address. Raised by clients only."""
+
+    reason = "UNREACHABLE"
+
+
+ERRORS: Sequence[type[RagError]] = tuple(RagError.__subclasses__())
+"""Every error, one per reason."""
+
+BY_REASON: Mapping[str, type[RagError]] = {error.reason: error for error in ERRORS}
+"""The error of each reason."""

@@ -1,0 +1,1 @@
+"""gRPC plumbing that is the same for every service and client."""

@@ -1,0 +1,129 @@
+"""Every setting once: name, default, unit and help. Environment, flags, docs and tests are made from this table."""
+
+import argparse
+import dataclasses
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self, get_type_hints
+
+from rag_papers.errors import InvalidRequest
+
+
+def _setting(default: Any, help: str, *, unit: str = "", low: float = -math.inf) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help, "unit": unit, "low": low})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The settings of both services. A field `x_y` is the environment variable RAG_X_Y and the flag --x-y."""
+
+    data_dir: Path = _setting(Path("data"), "where indexes, corpora, jobs and caches live", unit="directory")
+    cache_dir: Path = _setting(Path(), "where the cache database lives; default: cache in the data directory",
+                               unit="directory")
+    jobs_dir: Path = _setting(Path(), "where the job log lives; default: jobs in the data directory", unit="directory")
+    corpus_roots: tuple[Path, ...] = _setting(
+        (), f"directories that may be ingested, with all below them, separated by {os.pathsep!r}; default: the home "
+        "directory, and the parent of the working directory", unit="directories")
+    ingest_address: str = _setting("127.0.0.1:50051", "address of IngestService; port 0 picks a free one",
+                                   unit="host:port")
+    query_address: str = _setting("127.0.0.1:50052", "address of QueryService; port 0 picks a free one",
+                                  unit="host:port")
+    model: str = _setting("all-MiniLM-L6-v2", "embedding model of ingests that name none", unit="name")
+    model_download: bool = _setting(True, "whether an ingest may fetch a model from the Hugging Face hub")
+    max_workers: int = _setting(2, "jobs that run at once", unit="jobs", low=1)
+    max_queued_jobs: int = _setting(100, "jobs that may wait", unit="jobs", low=1)
+    max_job_attempts: int = _setting(3, "how often a job is started before it fails for good", unit="attempts", low=1)
+    job_retention_days: float = _setting(7.0, "how long ended jobs are remembered", unit="days", low=0)
+    max_file_bytes: int = _setting(64 << 20, "largest file, or line of a BEIR file, that is read", unit="bytes", low=1)
+    heartbeat_seconds: float = _setting(5.0, "pause after which a watch repeats an unchanged job", unit="seconds",
+                                        low=0.01)
+    max_query_chars: int = _setting(4000, "longest question", unit="characters", low=1)
+    query_threads: int = _setting(4, "questions worked on at once", unit="threads", low=1)
+    drain_seconds: float = _setting(10.0, "how long calls in flight may take at shutdown", unit="seconds", low=0)
+    log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")
+
+    def __post_init__(self) -> None:
+        # The directories that default to a place inside another one, or beside the process.
+        if self.cache_dir == Path():
+            object.__setattr__(self, "cache_dir", self.data_dir / "cache")
+        if self.jobs_dir == Path():
+            object.__setattr__(self, "jobs_dir", self.data_dir / "jobs")
+        if not self.corpus_roots:
+            object.__setattr__(self, "corpus_roots", _default_roots())
+
+    @classmethod
+    def load(cls, flags: Mapping[str, str] | None = None, env: Mapping[str, str] = os.environ) -> Self:
+        """Settings from `flags` (by field name) over `env` over defaults; InvalidRequest names every bad value."""
+        values: dict[str, Any] = {}
+        violations: dict[str, str] = {}
+        types = get_type_hints(cls)
+        for field in dataclasses.fields(cls):
+            name = env_name(field.name)
+            text = (flags or {}).get(field.name) or env.get(name)
+            if not text:
+                continue
+            try:
+                values[field.name] = _parse(text, types[field.name], field.metadata["low"])
+            except ValueError as error:
+                violations[name] = str(error)
+        if violations:
+            raise InvalidRequest(violations=violations)
+        return cls(**values)
+
+    @classmethod
+    def from_command_line(cls, prog: str, description: str, argv: Sequence[str] | None = None) -> Self:
+        """Settings of a service started at a terminal; exits with 2 and a message on bad values."""
+        parser = argparse.ArgumentParser(prog=prog, description=description)
+        for field in dataclasses.fields(cls):
+            unit = f" ({field.metadata['unit']})" if field.metadata["unit"] else ""
+            default = "" if field.default in (Path(), ()) else f" [default: {field.default}]"
+            parser.add_argument(flag_name(field.name), dest=field.name, metavar="VALUE",
+                                help=f"{field.metadata['help']}{unit}{default} [env: {env_name(field.name)}]")
+        try:
+            return cls.load(vars(parser.parse_args(argv)))
+        except InvalidRequest as error:
+            parser.error(error.message)
+
+
+def env_name(field: str) -> str:
+    """The environment variable of a field."""
+    return f"RAG_{field.upper()}"
+
+
+def flag_name(field: str) -> str:
+    """The command line flag of a field."""
+    return f"--{field.replace('_', '-')}"
+
+
+def _parse(text: str, type_: Any, low: float) -> Any:
+    if type_ is bool:
+        lowered = text.strip().lower()
+        if lowered not in _BOOLEANS:
+            raise ValueError(f"{text!r} is neither true nor false")
+        return _BOOLEANS[lowered]
+    if type_ is Path:
+        return Path(text).expanduser()
+    if type_ == tuple[Path, ...]:
+        return tuple(Path(part).expanduser() for part in text.split(os.pathsep) if part)
+    if type_ is str:
+        return text
+    try:
+        number = type_(text)
+    except ValueError:
+        raise ValueError(f"{text!r} is not a number") from None
+    if not math.isfinite(number) or number < low:
+        raise ValueError(f"{text} is not {low} or more")
+    return number
+
+
+_BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+
+
+def _default_roots() -> tuple[Path, ...]:
+    # The root of the file system would allow everything, so it never becomes a default.
+    here = Path.cwd().resolve()
+    candidates = (Path.home().resolve(), here.parent, here)
+    roots = dict.fromkeys(path for path in candidates if path != Path(path.anchor))
+    return tuple(path for path in roots if not any(path != other and path.is_relative_to(other) for other in roots))
