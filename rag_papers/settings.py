@@ -19,17 +19,24 @@ def _setting(default: Any, help: str, *, unit: str = "", low: float = -math.inf)
 class Settings:
     """The settings of both services. A field `x_y` is the environment variable RAG_X_Y and the flag --x-y."""
 
+    # ruff: noqa: RUF009 - _setting returns dataclasses.field(...)
     data_dir: Path = _setting(Path("data"), "where indexes, corpora, jobs and caches live", unit="directory")
-    cache_dir: Path = _setting(Path(), "where the cache database lives; default: cache in the data directory",
-                               unit="directory")
+    cache_dir: Path = _setting(
+        Path(), "where the cache database lives; default: cache in the data directory", unit="directory"
+    )
     jobs_dir: Path = _setting(Path(), "where the job log lives; default: jobs in the data directory", unit="directory")
     corpus_roots: tuple[Path, ...] = _setting(
-        (), f"directories that may be ingested, with all below them, separated by {os.pathsep!r}; default: the home "
-        "directory, and the parent of the working directory", unit="directories")
-    ingest_address: str = _setting("127.0.0.1:50051", "address of IngestService; port 0 picks a free one",
-                                   unit="host:port")
-    query_address: str = _setting("127.0.0.1:50052", "address of QueryService; port 0 picks a free one",
-                                  unit="host:port")
+        (),
+        f"directories that may be ingested, with all below them, separated by {os.pathsep!r}; default: the home "
+        "directory, and the parent of the working directory",
+        unit="directories",
+    )
+    ingest_address: str = _setting(
+        "127.0.0.1:50051", "address of IngestService; port 0 picks a free one", unit="host:port"
+    )
+    query_address: str = _setting(
+        "127.0.0.1:50052", "address of QueryService; port 0 picks a free one", unit="host:port"
+    )
     model: str = _setting("all-MiniLM-L6-v2", "embedding model of ingests that name none", unit="name")
     model_download: bool = _setting(True, "whether an ingest may fetch a model from the Hugging Face hub")
     max_workers: int = _setting(2, "jobs that run at once", unit="jobs", low=1)
@@ -37,8 +44,9 @@ class Settings:
     max_job_attempts: int = _setting(3, "how often a job is started before it fails for good", unit="attempts", low=1)
     job_retention_days: float = _setting(7.0, "how long ended jobs are remembered", unit="days", low=0)
     max_file_bytes: int = _setting(64 << 20, "largest file, or line of a BEIR file, that is read", unit="bytes", low=1)
-    heartbeat_seconds: float = _setting(5.0, "pause after which a watch repeats an unchanged job", unit="seconds",
-                                        low=0.01)
+    heartbeat_seconds: float = _setting(
+        5.0, "pause after which a watch repeats an unchanged job", unit="seconds", low=0.01
+    )
     max_query_chars: int = _setting(4000, "longest question", unit="characters", low=1)
     query_threads: int = _setting(4, "questions worked on at once", unit="threads", low=1)
     drain_seconds: float = _setting(10.0, "how long calls in flight may take at shutdown", unit="seconds", low=0)
@@ -79,8 +87,12 @@ class Settings:
         for field in dataclasses.fields(cls):
             unit = f" ({field.metadata['unit']})" if field.metadata["unit"] else ""
             default = "" if field.default in (Path(), ()) else f" [default: {field.default}]"
-            parser.add_argument(flag_name(field.name), dest=field.name, metavar="VALUE",
-                                help=f"{field.metadata['help']}{unit}{default} [env: {env_name(field.name)}]")
+            parser.add_argument(
+                flag_name(field.name),
+                dest=field.name,
+                metavar="VALUE",
+                help=f"{field.metadata['help']}{unit}{default} [env: {env_name(field.name)}]",
+            )
         try:
             return cls.load(vars(parser.parse_args(argv)))
         except InvalidRequest as error:

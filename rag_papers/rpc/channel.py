@@ -18,11 +18,26 @@ _IDEMPOTENT = {
 }
 
 # Only UNAVAILABLE and only calls that may run twice are retried (AIP-194, gRPC A6).
-_SERVICE_CONFIG = json.dumps({"methodConfig": [{
-    "name": [{"service": service, "method": method} for service, methods in _IDEMPOTENT.items() for method in methods],
-    "retryPolicy": {"maxAttempts": 3, "initialBackoff": "0.1s", "maxBackoff": "1s", "backoffMultiplier": 2,
-                    "retryableStatusCodes": ["UNAVAILABLE"]},
-}]})
+_SERVICE_CONFIG = json.dumps(
+    {
+        "methodConfig": [
+            {
+                "name": [
+                    {"service": service, "method": method}
+                    for service, methods in _IDEMPOTENT.items()
+                    for method in methods
+                ],
+                "retryPolicy": {
+                    "maxAttempts": 3,
+                    "initialBackoff": "0.1s",
+                    "maxBackoff": "1s",
+                    "backoffMultiplier": 2,
+                    "retryableStatusCodes": ["UNAVAILABLE"],
+                },
+            }
+        ]
+    }
+)
 
 OPTIONS = (
     ("grpc.service_config", _SERVICE_CONFIG),

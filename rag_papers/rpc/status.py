@@ -43,8 +43,10 @@ def to_status(error: RagError) -> grpc.Status:
     details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
     extra: list[error_details_pb2.BadRequest | error_details_pb2.RetryInfo] = []
     if isinstance(error, InvalidRequest):
-        violations = [error_details_pb2.BadRequest.FieldViolation(field=field, description=why)
-                      for field, why in error.violations.items()]
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(field=field, description=why)
+            for field, why in error.violations.items()
+        ]
         extra.append(error_details_pb2.BadRequest(field_violations=violations))
     if isinstance(error, QueueFull):
         delay = duration_pb2.Duration()
@@ -69,8 +71,11 @@ def from_rpc_error(error: grpc.RpcError, address: str) -> RagError:
     except ValueError:  # the details contradict the status: not one of our services
         status = None
     if status is not None:
-        info, bad, retry = (error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(),
-                            error_details_pb2.RetryInfo())
+        info, bad, retry = (
+            error_details_pb2.ErrorInfo(),
+            error_details_pb2.BadRequest(),
+            error_details_pb2.RetryInfo(),
+        )
         for detail in status.details:
             for message in (info, bad, retry):
                 detail.Unpack(message)

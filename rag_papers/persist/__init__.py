@@ -1,0 +1,1 @@
+"""All that touches disk: where the two services meet."""

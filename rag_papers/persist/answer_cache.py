@@ -1,0 +1,43 @@
+"""The answer cache: a serialised answer under everything that it depends on."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from rag_papers.persist.hashing import digest
+from rag_papers.persist.sqlite_store import CacheTable, Entry, SqliteStore
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class AnswerKey:
+    """All that an answer depends on."""
+
+    query: str
+    intent: str
+    corpus_id: str
+    config: Mapping[str, bool | int | float | str]
+    """Every effective setting by name."""
+    generator: str
+    """Name and version of the generator."""
+    pipeline: str
+    """Version of the steps, the verifier and the prompts; changed when equal input may give another answer."""
+
+    def digest(self) -> bytes:
+        """The key in the table."""
+        return digest(
+            ["answer", self.query, self.intent, self.corpus_id, dict(self.config), self.generator, self.pipeline]
+        )
+
+
+class AnswerCache:
+    """Serialised answers by key."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+
+    def get(self, key: AnswerKey) -> Entry | None:
+        """The stored answer."""
+        return self._store.get(CacheTable.ANSWERS, key.digest())
+
+    def put(self, key: AnswerKey, answer: bytes) -> None:
+        """Stores or replaces an answer."""
+        self._store.put(CacheTable.ANSWERS, key.digest(), answer)

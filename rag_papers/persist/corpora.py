@@ -1,0 +1,105 @@
+"""Corpus pointers: which version of a corpus is active, and which ones it had."""
+
+import dataclasses
+import json
+import re
+import unicodedata
+from pathlib import Path
+
+from rag_papers.errors import InvalidRequest
+from rag_papers.persist.files import write_atomic
+
+_NAME = re.compile(r"[^\W_][\w .-]{0,63}")
+_MAX_NAME_BYTES = 200  # with ".json" and a temporary suffix it must fit into a file name
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Version:
+    """One publication of an index to a corpus."""
+
+    corpus_id: str
+    publish_time: float
+    """Seconds since the epoch."""
+    job_id: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """A named set of papers: a pointer to its active version, and its history, oldest first."""
+
+    name: str
+    history: tuple[Version, ...]
+
+    @property
+    def active(self) -> Version:
+        """The version that questions are answered from."""
+        return self.history[-1]
+
+    def versions(self) -> list[Version]:
+        """Every version once, under its latest publication, newest first."""
+        latest = {version.corpus_id: version for version in self.history}
+        return sorted(latest.values(), key=lambda version: version.publish_time, reverse=True)
+
+
+def valid_name(name: str) -> str:
+    """`name` in Unicode NFC. Raises InvalidRequest if it cannot name a corpus."""
+    name = unicodedata.normalize("NFC", name)
+    if not _NAME.fullmatch(name) or name.endswith((" ", ".")) or len(name.encode()) > _MAX_NAME_BYTES:
+        raise InvalidRequest(
+            violations={
+                "corpus": f"{name[:80]!r} is not a corpus name: 1 to 64 letters, digits, spaces, '.', '_' or '-', "
+                "beginning with a letter or digit, not ending in a space or '.'"
+            }
+        )
+    return name
+
+
+def name_of_directory(directory: Path) -> str:
+    """The default corpus name of a directory: its own name, characters that a name may not have replaced by '-'."""
+    name = unicodedata.normalize("NFC", directory.name)
+    return valid_name(re.sub(r"^[\W_]+", "", re.sub(r"[^\w .-]", "-", name))[:64].rstrip(" ."))
+
+
+class Corpora:
+    """The pointers of a data directory. One process writes; any number read."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._cached: dict[str, tuple[tuple[int, int, int], Corpus]] = {}
+
+    def all(self) -> dict[str, Corpus]:
+        """Every corpus by name, as on disk now."""
+        found: dict[str, tuple[tuple[int, int, int], Corpus]] = {}
+        for path in self._directory.glob("[!.]*.json"):
+            try:
+                stat = path.stat()
+                # A pointer is replaced, never changed, so that these three tell one version of it from another.
+                stamp = (stat.st_ino, stat.st_mtime_ns, stat.st_size)
+                cached = self._cached.get(path.name)
+                found[path.name] = cached if cached and cached[0] == stamp else (stamp, _read(path))
+            except FileNotFoundError:  # deleted since it was listed
+                continue
+        self._cached = found
+        return {corpus.name: corpus for _, corpus in found.values()}
+
+    def publish(self, name: str, version: Version) -> None:
+        """Makes `version` the active one of the corpus `name`, which is created if need be."""
+        path = self._directory / f"{valid_name(name)}.json"
+        history = _read(path).history if path.exists() else ()
+        document = {
+            "corpus": name,
+            "active": version.corpus_id,
+            "history": [dataclasses.asdict(item) for item in (*history, version)],
+        }
+        write_atomic(path, json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
+
+
+def _read(path: Path) -> Corpus:
+    document = json.loads(path.read_bytes())
+    return Corpus(
+        name=document["corpus"],
+        history=tuple(
+            Version(corpus_id=item["corpus_id"], publish_time=item["publish_time"], job_id=item["job_id"])
+            for item in document["history"]
+        ),
+    )

@@ -1,0 +1,34 @@
+"""Durable files: what is reported as written survives a power cut."""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def fsync_file(path: Path) -> None:
+    """Forces a file's bytes to the device."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+fsync_directory = fsync_file
+"""Forces a directory's entries to the device; without it a rename may be forgotten."""
+
+
+def write_atomic(path: Path, data: bytes) -> None:
+    """Replaces `path` by `data`: readers see the old bytes or the new ones, also after a crash."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_directory(path.parent)

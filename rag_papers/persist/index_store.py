@@ -1,0 +1,308 @@
+"""Index directories: built in a staging directory, verified, published by a rename, opened without reading them whole.
+
+The manifest `meta.json` is written last and names every other file with its size and SHA-256. It holds no clock times,
+so that equal input gives equal bytes.
+"""
+
+import contextlib
+import dataclasses
+import errno
+import json
+import mmap
+import shutil
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from rag_papers.errors import DiskFull, FormatUnsupported, IndexDamaged, IndexNotFound
+from rag_papers.persist.files import fsync_directory, fsync_file, write_atomic
+from rag_papers.persist.hashing import file_sha256
+from rag_papers.retrieval.bm25 import Bm25, Postings
+
+FORMAT = 1
+"""Version of the directory's layout."""
+FEATURES: frozenset[str] = frozenset()
+"""Features that this reader understands; an index that needs another one is refused."""
+
+MANIFEST = "meta.json"
+DOCUMENTS = "documents.jsonl"
+PASSAGES = "passages.jsonl"
+PASSAGE_OFFSETS = "passages.offsets.npy"
+FAILURES = "failures.jsonl"
+VECTORS = "vectors.npy"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PassageRecord:
+    """A passage as stored: a line of passages.jsonl."""
+
+    passage_id: str
+    document_id: str
+    title: str
+    path: str
+    section: str
+    first_page: int
+    last_page: int
+    start_byte: int
+    end_byte: int
+    text: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DocumentRecord:
+    """A document as stored: a line of documents.jsonl."""
+
+    document_id: str
+    path: str
+    title: str
+    size_bytes: int
+    """Size of the extracted text in UTF-8, bytes."""
+    first_passage: int
+    """Position of its first passage; the others follow."""
+    passage_count: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """meta.json."""
+
+    corpus_id: str
+    document_count: int
+    passage_count: int
+    dim: int
+    model_name: str
+    model_identity: str
+    analyzer: str
+    chunker: str
+    files: Mapping[str, Mapping[str, Any]]
+    """By name: {"size": bytes, "sha256": lower-case hex}."""
+    format: int = FORMAT
+    features: tuple[str, ...] = ()
+
+    @property
+    def size_bytes(self) -> int:
+        """Size of all files but the manifest."""
+        return sum(file["size"] for file in self.files.values())
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IndexInfo:
+    """A published version as callers see it."""
+
+    corpus_id: str
+    corpus: str
+    active: bool
+    document_count: int
+    passage_count: int
+    dim: int
+    model_name: str
+    model_identity: str
+    size_bytes: int
+    create_time: float
+    """When it was published to the corpus, seconds since the epoch."""
+    checksums: Mapping[str, str]
+    """SHA-256 by file name."""
+
+    @classmethod
+    def of(cls, manifest: Manifest, *, corpus: str, active: bool, create_time: float) -> Self:
+        """The version of `corpus` that `manifest` describes."""
+        return cls(
+            corpus_id=manifest.corpus_id,
+            corpus=corpus,
+            active=active,
+            document_count=manifest.document_count,
+            passage_count=manifest.passage_count,
+            dim=manifest.dim,
+            model_name=manifest.model_name,
+            model_identity=manifest.model_identity,
+            size_bytes=manifest.size_bytes,
+            create_time=create_time,
+            checksums={name: file["sha256"] for name, file in manifest.files.items()},
+        )
+
+
+class IndexBuilder:
+    """Writes an index into a staging directory, which it empties first."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+
+    def write_lines(self, name: str, records: Iterable[Any]) -> npt.NDArray[np.int64]:
+        """Writes dataclasses as JSON lines; returns where each begins, and the end: (n + 1,) bytes."""
+        offsets = [0]
+        with (self.directory / name).open("wb") as file:
+            for record in records:
+                line = json.dumps(dataclasses.asdict(record), ensure_ascii=False, separators=(",", ":")).encode()
+                offsets.append(offsets[-1] + file.write(line + b"\n"))
+        return np.array(offsets, np.int64)
+
+    def passages(self) -> Iterator[PassageRecord]:
+        """The passages written so far, in order."""
+        with (self.directory / PASSAGES).open("rb") as file:
+            for line in file:
+                yield PassageRecord(**json.loads(line))
+
+    def write_array(self, name: str, array: npt.NDArray[Any]) -> None:
+        """Writes an array of numbers."""
+        np.save(self.directory / name, array, allow_pickle=False)
+
+    def write_postings(self, postings: Postings) -> None:
+        """Writes the arrays of a BM25 index."""
+        for field in dataclasses.fields(postings):
+            self.write_array(_postings_file(field.name), getattr(postings, field.name))
+
+    def create_vectors(self, count: int, dim: int) -> npt.NDArray[np.float32]:
+        """A mapped float32 (count, dim) array to fill in; what is put into it is in the file."""
+        return np.lib.format.open_memmap(self.directory / VECTORS, "w+", np.float32, (count, dim))
+
+    def finish(self, **fields: Any) -> Manifest:
+        """Forces every file to the device, reads it back for its digest, and writes the manifest."""
+        files: dict[str, dict[str, Any]] = {}
+        for path in sorted(self.directory.iterdir()):
+            fsync_file(path)
+            files[path.name] = {"size": path.stat().st_size, "sha256": file_sha256(path)}
+        manifest = Manifest(files=files, **fields)
+        document = json.dumps(dataclasses.asdict(manifest), ensure_ascii=False, indent=1, sort_keys=True)
+        write_atomic(self.directory / MANIFEST, document.encode() + b"\n")
+        return manifest
+
+
+class OpenIndex:
+    """A published index, memory-mapped. Immutable; share it freely between threads."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.manifest = read_manifest(directory)
+        for name, facts in self.manifest.files.items():
+            _check_size(directory / name, facts["size"])
+        self.bm25 = Bm25(
+            Postings(**{field.name: self._array(_postings_file(field.name)) for field in dataclasses.fields(Postings)}),
+            self.manifest.passage_count,
+        )
+        self.vectors: npt.NDArray[np.float32] = self._array(VECTORS)
+        self._offsets = self._array(PASSAGE_OFFSETS)
+        if self.vectors.shape != (self.manifest.passage_count, self.manifest.dim):
+            raise _damaged(directory / VECTORS, f"its shape is {self.vectors.shape}")
+        if self._offsets.shape != (self.manifest.passage_count + 1,):
+            raise _damaged(directory / PASSAGE_OFFSETS, f"its shape is {self._offsets.shape}")
+        with (directory / PASSAGES).open("rb") as file:
+            self._passages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    @property
+    def corpus_id(self) -> str:
+        """The version."""
+        return self.manifest.corpus_id
+
+    def passage(self, position: int) -> PassageRecord:
+        """The passage at `position`, in [0, passage_count)."""
+        line = self._passages[self._offsets[position] : self._offsets[position + 1]]
+        try:
+            return PassageRecord(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise _damaged(self.directory / PASSAGES, f"line {position + 1}: {error}") from error
+
+    def _array(self, name: str) -> Any:
+        try:
+            # open_memmap reads the .npy format alone; np.load would also try other formats.
+            return np.lib.format.open_memmap(self.directory / name, "r")
+        except (ValueError, OSError) as error:
+            raise _damaged(self.directory / name, str(error)) from error
+
+
+def read_manifest(directory: Path) -> Manifest:
+    """The manifest of an index. Raises IndexNotFound, IndexDamaged or FormatUnsupported."""
+    path = directory / MANIFEST
+    try:
+        document = json.loads(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        if directory.is_dir():
+            raise _damaged(path, "it is missing") from None
+        raise IndexNotFound(f"there is no index {directory.name}", corpus_id=directory.name) from None
+    except ValueError as error:
+        raise _damaged(path, str(error)) from error
+    if not isinstance(document, dict):
+        raise _damaged(path, "it is no JSON object")
+    unknown = set(document.get("features", ())) - FEATURES
+    if document.get("format") != FORMAT or unknown:
+        raise FormatUnsupported(
+            f"index {directory.name} has format {document.get('format')} with features "
+            f"{sorted(unknown)}; this version reads format {FORMAT}: ingest the corpus again",
+            corpus_id=directory.name,
+        )
+    try:
+        manifest = Manifest(**document)
+    except TypeError as error:
+        raise _damaged(path, str(error)) from error
+    if manifest.corpus_id != directory.name:
+        raise _damaged(path, f"it belongs to index {manifest.corpus_id}")
+    return manifest
+
+
+def verify(directory: Path) -> Manifest:
+    """Reads every file of a published index and compares it with the manifest. Raises as `read_manifest` does."""
+    manifest = read_manifest(directory)
+    for name, file in manifest.files.items():
+        _check_size(directory / name, file["size"])
+        if file_sha256(directory / name) != file["sha256"]:
+            raise _damaged(directory / name, "its SHA-256 differs from the manifest's")
+    return manifest
+
+
+def publish(staging: Path, indexes: Path, manifest: Manifest) -> None:
+    """Moves a finished index from `staging` to its place among `indexes`.
+
+    An intact index of the same corpus_id stays, and the staged one is dropped: they hold the same. A damaged one is
+    replaced; readers that have it open keep their files.
+    """
+    target = indexes / manifest.corpus_id
+    try:
+        verify(target)
+    except IndexNotFound:
+        staging.rename(target)
+    except (IndexDamaged, FormatUnsupported):
+        broken = staging.with_name(f"{staging.name}.replaced")
+        target.rename(broken)
+        staging.rename(target)
+        shutil.rmtree(broken)
+    else:
+        shutil.rmtree(staging)
+    fsync_directory(indexes)
+
+
+@contextlib.contextmanager
+def disk_full_is_an_error_of_ours() -> Iterator[None]:
+    """Turns the operating system's "no space left" into DiskFull."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise DiskFull(
+                f"no space left for {error.filename or 'the index'}: free some, then ingest again"
+            ) from error
+        raise
+
+
+def _postings_file(field: str) -> str:
+    return f"bm25.{field}.npy"
+
+
+def _check_size(path: Path, size: int) -> None:
+    try:
+        actual = path.stat().st_size
+    except FileNotFoundError:
+        raise _damaged(path, "it is missing") from None
+    if actual != size:
+        raise _damaged(path, f"it has {actual} bytes instead of {size}")
+
+
+def _damaged(path: Path, why: str) -> IndexDamaged:
+    return IndexDamaged(
+        f"{path.name} of index {path.parent.name} is damaged: {why}; ingest the corpus again",
+        file=path.name,
+        corpus_id=path.parent.name,
+    )

@@ -1,0 +1,175 @@
+"""The job log: one JSON line per change of a job, append-only, so that jobs survive restarts.
+
+A line holds the whole job after the change; the last line of a job counts. A torn last line, as a crash leaves it, and
+fields that a later version wrote are tolerated and reported.
+"""
+
+import dataclasses
+import json
+import logging
+import os
+from collections.abc import Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, BinaryIO, Self
+
+from rag_papers.persist.files import fsync_directory, write_atomic
+from rag_papers.persist.index_store import IndexInfo
+
+logger = logging.getLogger(__name__)
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def final(self) -> bool:
+        """Whether the job has ended."""
+        return self in (JobState.SUCCEEDED, JobState.FAILED, JobState.CANCELLED)
+
+
+class JobStage(StrEnum):
+    """What a running job is doing."""
+
+    SCAN = "scan"
+    LEXICAL = "lexical"
+    VECTORS = "vectors"
+    SAVE = "save"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FileError:
+    """A file, or a line of a BEIR file ("corpus.jsonl:17"), that could not be ingested."""
+
+    path: str
+    reason: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JobFailure:
+    """Why a job failed."""
+
+    reason: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JobResult:
+    """What a job produced."""
+
+    index: IndexInfo
+    embed_hits: int
+    embed_misses: int
+    unchanged: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """One run of ingestion. Times are seconds since the epoch."""
+
+    job_id: str
+    corpus_dir: str
+    corpus: str
+    model_name: str
+    use_cache: bool
+    create_time: float
+    request_id: str = ""
+    state: JobState = JobState.QUEUED
+    stage: JobStage | None = None
+    progress: float = 0.0
+    message: str = ""
+    revision: int = 1
+    attempt: int = 0
+    cancel_requested: bool = False
+    start_time: float | None = None
+    finish_time: float | None = None
+    files_total: int = 0
+    files_done: int = 0
+    files_skipped: int = 0
+    files_failed: int = 0
+    passages_total: int = 0
+    passages_done: int = 0
+    file_errors: tuple[FileError, ...] = ()
+    error: JobFailure | None = None
+    result: JobResult | None = None
+
+    @classmethod
+    def from_json(cls, document: dict[str, Any]) -> Self:
+        """The job that `dataclasses.asdict` made `document` of. Unknown fields are left out."""
+        values = _known(cls, document)
+        values["state"] = JobState(values["state"])
+        values["stage"] = JobStage(values["stage"]) if values.get("stage") else None
+        values["file_errors"] = tuple(FileError(**_known(FileError, item)) for item in values.get("file_errors", ()))
+        if values.get("error"):
+            values["error"] = JobFailure(**_known(JobFailure, values["error"]))
+        if values.get("result"):
+            result = _known(JobResult, values["result"])
+            values["result"] = JobResult(**result | {"index": IndexInfo(**_known(IndexInfo, result["index"]))})
+        return cls(**values)
+
+
+class JobLog:
+    """The log file of a data directory; one process writes it."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file: BinaryIO | None = None
+
+    def load(self) -> list[Job]:
+        """Every job as last written, oldest first. What cannot be read is reported in the log of the service."""
+        jobs: dict[str, Job] = {}
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                try:
+                    document = json.loads(line)
+                    job = Job.from_json(document)
+                except (ValueError, TypeError, KeyError) as error:
+                    torn = "torn last line" if not line.endswith(b"\n") else "damaged line"
+                    logger.warning("%s:%d: %s left out: %s", self._path, number, torn, error)
+                    continue
+                unknown = document.keys() - _FIELDS
+                if unknown:
+                    logger.warning("%s:%d: unknown fields left out: %s", self._path, number, ", ".join(sorted(unknown)))
+                jobs[job.job_id] = job
+        return sorted(jobs.values(), key=lambda job: (job.create_time, job.job_id))
+
+    def rewrite(self, jobs: Iterable[Job]) -> None:
+        """Replaces the log by one line for each of `jobs`."""
+        self.close()
+        write_atomic(self._path, b"".join(_line(job) for job in jobs))
+
+    def append(self, job: Job, *, durable: bool) -> None:
+        """Adds the job's present state; `durable` waits until the device has it."""
+        if self._file is None:
+            self._file = self._path.open("ab", buffering=0)
+            fsync_directory(self._path.parent)
+        self._file.write(_line(job))
+        if durable:
+            os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        """Closes the file; the next append opens it again."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+_FIELDS = {field.name for field in dataclasses.fields(Job)}
+
+
+def _line(job: Job) -> bytes:
+    return json.dumps(dataclasses.asdict(job), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _known(cls: Any, document: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(cls)}
+    return {name: value for name, value in document.items() if name in names}

@@ -1,0 +1,40 @@
+"""Where things lie in the data directory."""
+
+import dataclasses
+from pathlib import Path
+
+from rag_papers.settings import Settings
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DataPaths:
+    """The places that both services agree on."""
+
+    cache_db: Path
+    """SQLite database of the caches."""
+    job_log: Path
+    """Append-only job log."""
+    indexes: Path
+    """One directory per published index, named by its corpus_id."""
+    staging: Path
+    """Indexes being built; on the file system of `indexes`, so that publishing is a rename."""
+    corpora: Path
+    """One pointer file per corpus."""
+    ingest_lock: Path
+    """Held by the one IngestService that writes here."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> "DataPaths":
+        """The places that `settings` name, made absolute. Creates the directories."""
+        data = settings.data_dir.resolve()
+        paths = cls(
+            cache_db=settings.cache_dir.resolve() / "cache.db",
+            job_log=settings.jobs_dir.resolve() / "jobs.jsonl",
+            indexes=data / "indexes",
+            staging=data / "indexes" / ".staging",
+            corpora=data / "corpora",
+            ingest_lock=data / "ingest.lock",
+        )
+        for directory in (paths.cache_db.parent, paths.job_log.parent, paths.staging, paths.corpora):
+            directory.mkdir(parents=True, exist_ok=True)
+        return paths
