@@ -1,1 +1,1 @@
-"""."""
+"""IngestService: turns directories of papers into published indexes."""

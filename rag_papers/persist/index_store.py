@@ -66,6 +66,15 @@ class DocumentRecord:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class FileError:
+    """A file, or a line of a BEIR file ("corpus.jsonl:17"), that could not be ingested: a line of failures.jsonl."""
+
+    path: str
+    reason: str
+    message: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Manifest:
     """meta.json."""
 
@@ -214,8 +223,11 @@ class OpenIndex:
             raise _damaged(self.directory / name, str(error)) from error
 
 
-def read_manifest(directory: Path) -> Manifest:
-    """The manifest of an index. Raises IndexNotFound, IndexDamaged or FormatUnsupported."""
+def read_manifest(directory: Path, corpus_id: str = "") -> Manifest:
+    """The manifest of an index, which is named after its directory unless `corpus_id` says otherwise.
+
+    Raises IndexNotFound, IndexDamaged or FormatUnsupported.
+    """
     path = directory / MANIFEST
     try:
         document = json.loads(path.read_bytes())
@@ -238,9 +250,18 @@ def read_manifest(directory: Path) -> Manifest:
         manifest = Manifest(**document)
     except TypeError as error:
         raise _damaged(path, str(error)) from error
-    if manifest.corpus_id != directory.name:
+    if manifest.corpus_id != (corpus_id or directory.name):
         raise _damaged(path, f"it belongs to index {manifest.corpus_id}")
     return manifest
+
+
+def read_failures(directory: Path) -> list[FileError]:
+    """The files and lines that were left out of a published index, in path order. Raises IndexDamaged."""
+    try:
+        with (directory / FAILURES).open("rb") as file:
+            return [FileError(**json.loads(line)) for line in file]
+    except (OSError, ValueError, TypeError) as error:
+        raise _damaged(directory / FAILURES, str(error)) from error
 
 
 def verify(directory: Path) -> Manifest:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from rag_papers.persist.files import fsync_directory, write_atomic
-from rag_papers.persist.index_store import IndexInfo
+from rag_papers.persist.index_store import FileError, IndexInfo
 
 logger = logging.getLogger(__name__)
 
@@ -41,15 +41,6 @@ class JobStage(StrEnum):
     LEXICAL = "lexical"
     VECTORS = "vectors"
     SAVE = "save"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class FileError:
-    """A file, or a line of a BEIR file ("corpus.jsonl:17"), that could not be ingested."""
-
-    path: str
-    reason: str
-    message: str
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

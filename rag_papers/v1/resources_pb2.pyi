@@ -128,9 +128,9 @@ class Job(_message.Message):
     message: _builtins.str
     """One line for people: what is happening, or how it ended."""
     revision: _builtins.int
-    """Grows with every change of this job; 1 when queued."""
+    """Grows with every change of this job, also over restarts of the service; 1 when queued."""
     attempt: _builtins.int
-    """How often a worker was started for this job; 0 while queued for the first time."""
+    """Which attempt this is; 0 while queued for the first time. One ended by an orderly shutdown does not count."""
     corpus_dir: _builtins.str
     """The directory that is ingested, absolute, links resolved."""
     corpus: _builtins.str

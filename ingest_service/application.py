@@ -1,0 +1,54 @@
+"""IngestService's objects, from its start to its end."""
+
+import fcntl
+from typing import BinaryIO
+
+import grpc
+
+from ingest_service.catalog import Catalog
+from ingest_service.jobs import JobManager
+from ingest_service.ledger import JobLedger
+from ingest_service.servicer import IngestServicer
+from rag_papers.persist.job_log import JobLog
+from rag_papers.persist.paths import DataPaths
+from rag_papers.settings import Settings
+from rag_papers.v1 import ingest_pb2, ingest_pb2_grpc
+
+
+class IngestApplication:
+    """One IngestService; it alone writes jobs and indexes in its data directory."""
+
+    name = ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._paths = DataPaths.of(settings)
+        self._lock: BinaryIO | None = None
+        self._ledger = JobLedger(
+            JobLog(self._paths.job_log),
+            retention_days=settings.job_retention_days,
+            heartbeat_seconds=settings.heartbeat_seconds,
+        )
+        self._manager = JobManager(settings, self._paths, self._ledger)
+
+    async def start(self, server: grpc.aio.Server) -> None:
+        """Takes the data directory and resumes its jobs. Raises OSError if another service has it."""
+        self._lock = self._paths.ingest_lock.open("wb")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise OSError(f"another IngestService writes to {self._paths.ingest_lock.parent}") from None
+        servicer = IngestServicer(self._settings, self._manager, self._ledger, Catalog(self._paths))
+        ingest_pb2_grpc.add_IngestServiceServicer_to_server(servicer, server)
+        await self._manager.start()
+
+    async def drain(self) -> None:
+        """Interrupts running jobs; the next start resumes them."""
+        await self._manager.drain()
+
+    async def close(self) -> None:
+        """Releases the data directory."""
+        self._ledger.close()
+        if self._lock is not None:
+            self._lock.close()

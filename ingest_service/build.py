@@ -1,0 +1,219 @@
+"""The pipeline: scan, lexical, vectors, save. Runs in a worker process and writes nothing but its staging directory and
+the embedding cache."""
+
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from ingest_service.chunking import CHUNKER, chunk, embedding_text
+from ingest_service.identity import DigestingFile, corpus_id, file_digests
+from ingest_service.readers import READERS
+from ingest_service.scan import Scan, SourceFile, open_regular, scan
+from ingest_service.task import Outcome, Report, Task
+from rag_papers.errors import FormatUnsupported, IndexDamaged, IndexNotFound, NoPapers
+from rag_papers.persist import caching
+from rag_papers.persist.embedding_cache import CachingEncoder
+from rag_papers.persist.index_store import (
+    DOCUMENTS,
+    FAILURES,
+    PASSAGE_OFFSETS,
+    PASSAGES,
+    DocumentRecord,
+    FileError,
+    IndexBuilder,
+    PassageRecord,
+    read_failures,
+    verify,
+)
+from rag_papers.persist.job_log import JobStage
+from rag_papers.persist.sqlite_store import SqliteStore
+from rag_papers.retrieval import bm25
+from rag_papers.retrieval.analysis import ANALYZER, terms
+from rag_papers.retrieval.encoder import Encoder, open_encoder
+
+MAX_FILE_ERRORS = 100
+"""Errors of single files that a job lists; all of them are in the index's failures.jsonl."""
+
+_WINDOW = 4096  # passages that are sorted by length and embedded together: bounds the memory for texts
+
+
+def build(task: Task, report: Report) -> Outcome:
+    """Builds the index that `task` asks for. Raises RagError, and OSError for what the disk does."""
+    report(JobStage.SCAN, 0.0, "looking for papers")
+    encoder = open_encoder(task.model_name, download=task.model_download)
+    found = scan(Path(task.corpus_dir))
+    report(
+        JobStage.SCAN,
+        0.0,
+        f"reading {len(found.files)} files",
+        files_total=len(found.files) + len(found.errors),
+        files_skipped=found.skipped,
+    )
+    if task.use_cache and (outcome := _already_published(task, found, encoder)):
+        _report_published(task, outcome, found, report)
+        return outcome
+    builder = IndexBuilder(Path(task.staging))
+    papers = _Papers(task, found, encoder, report)
+    offsets = builder.write_lines(PASSAGES, papers.passages())
+    if not papers.documents:
+        raise NoPapers(
+            f"none of the {len(found.files) + len(found.errors)} files could be read: "
+            + "; ".join(f"{e.path}: {e.message}" for e in papers.errors[:3])
+        )
+    builder.write_array(PASSAGE_OFFSETS, offsets)
+    builder.write_lines(DOCUMENTS, papers.documents)
+    builder.write_lines(FAILURES, sorted(papers.errors, key=lambda error: error.path))
+    count = len(offsets) - 1
+
+    def lexical(done: int) -> None:
+        report(JobStage.LEXICAL, done / count, f"counted {done} of {count} passages")
+
+    report(JobStage.LEXICAL, 0.0, f"counting the words of {count} passages", passages_total=count)
+    builder.write_postings(bm25.fit((terms(embedding_text(p)) for p in builder.passages()), lexical))
+    hits, misses = _embed(task, builder, encoder, count, report)
+    report(JobStage.SAVE, 0.0, "writing and verifying the index")
+    manifest = builder.finish(
+        corpus_id=corpus_id(found, papers.digests, encoder, task.max_file_bytes),
+        document_count=len(papers.documents),
+        passage_count=count,
+        dim=encoder.dim,
+        model_name=encoder.name,
+        model_identity=encoder.identity,
+        analyzer=ANALYZER,
+        chunker=CHUNKER,
+    )
+    report(JobStage.SAVE, 0.8, "publishing the index")
+    return Outcome(corpus_id=manifest.corpus_id, staged=True, embed_hits=hits, embed_misses=misses)
+
+
+def _already_published(task: Task, found: Scan, encoder: Encoder) -> Outcome | None:
+    identifier = corpus_id(found, file_digests(found), encoder, task.max_file_bytes)
+    try:
+        manifest = verify(Path(task.indexes) / identifier)
+    except (IndexNotFound, IndexDamaged, FormatUnsupported):
+        return None
+    return Outcome(corpus_id=identifier, staged=False, embed_hits=manifest.passage_count, embed_misses=0)
+
+
+def _report_published(task: Task, outcome: Outcome, found: Scan, report: Report) -> None:
+    """Says of an index that is there already what building it would have said."""
+    errors = read_failures(Path(task.indexes) / outcome.corpus_id)
+    files = {source.path for source in found.files}
+    failed = sum(error.path in files for error in errors)
+    report(
+        JobStage.SCAN,
+        1.0,
+        "nothing has changed",
+        files_done=len(files) - failed,
+        files_failed=failed + len(found.errors),
+        file_errors=errors[:MAX_FILE_ERRORS],
+        passages_total=outcome.embed_hits,
+        passages_done=outcome.embed_hits,
+    )
+
+
+class _Papers:
+    """Reads the files once, and remembers what the index needs besides their passages."""
+
+    def __init__(self, task: Task, found: Scan, encoder: Encoder, report: Report) -> None:
+        self._found, self._encoder, self._report = found, encoder, report
+        self._limit = task.max_file_bytes
+        self._bytes_total = sum(source.size for source in found.files) or 1
+        self.documents: list[DocumentRecord] = []
+        self.errors: list[FileError] = list(found.errors)
+        self.digests: dict[str, bytes] = {}
+        self._ids: set[str] = set()
+        self._passages = self._bytes_done = self._files_done = 0
+        self._files_failed = len(found.errors)
+
+    def passages(self) -> Iterator[PassageRecord]:
+        """Every passage, in the order of path and place."""
+        for source in self._found.files:
+            before = len(self.documents)
+            try:
+                with open_regular(source.location) as opened:
+                    file = DigestingFile(opened)
+                    yield from self._read(source, file)
+                    self.digests[source.path] = file.digest()
+            except OSError as error:
+                self.errors.append(
+                    FileError(path=source.path, reason="UNREADABLE", message=error.strerror or str(error))
+                )
+            if len(self.documents) > before:
+                self._files_done += 1
+            else:
+                self._files_failed += 1
+            self._bytes_done += source.size
+            self._progress(0)
+
+    def _read(self, source: SourceFile, file: DigestingFile) -> Iterator[PassageRecord]:
+        read = READERS[PurePosixPath(source.path).suffix.lower()]
+        for document in read(source.path, file, self._limit):
+            if isinstance(document, FileError):
+                self.errors.append(document)
+            elif document.document_id in self._ids:
+                self.errors.append(
+                    FileError(
+                        path=source.path,
+                        reason="DUPLICATE_ID",
+                        message=f"another document has the id {document.document_id!r}",
+                    )
+                )
+            else:
+                passages = chunk(
+                    document, source.path, max_tokens=self._encoder.max_tokens, count_tokens=self._encoder.count_tokens
+                )
+                self._ids.add(document.document_id)
+                self.documents.append(
+                    DocumentRecord(
+                        document_id=document.document_id,
+                        path=source.path,
+                        title=document.title,
+                        size_bytes=len(document.text.encode()),
+                        first_passage=self._passages,
+                        passage_count=len(passages),
+                    )
+                )
+                self._passages += len(passages)
+                yield from passages
+            self._progress(file.bytes_read)
+
+    def _progress(self, bytes_read: int) -> None:
+        self._report(
+            JobStage.SCAN,
+            (self._bytes_done + bytes_read) / self._bytes_total,
+            f"read {len(self.documents)} papers, {self._passages} passages",
+            files_done=self._files_done,
+            files_failed=self._files_failed,
+            passages_total=self._passages,
+            file_errors=sorted(self.errors[:MAX_FILE_ERRORS], key=lambda error: error.path),
+        )
+
+
+def _embed(task: Task, builder: IndexBuilder, encoder: Encoder, count: int, report: Report) -> tuple[int, int]:
+    """Fills vectors.npy; returns how many vectors were reused and how many were computed."""
+    store = SqliteStore(Path(task.cache_db))
+    caching_encoder = CachingEncoder(encoder, store)
+    vectors = builder.create_vectors(count, encoder.dim)
+    texts = (embedding_text(passage) for passage in builder.passages())
+    hits = misses = done = 0
+
+    def progress(in_window: int) -> None:
+        report(
+            JobStage.VECTORS,
+            (done + in_window) / count,
+            f"embedded {done + in_window} of {count} passages",
+            passages_done=done + in_window,
+        )
+
+    report(JobStage.VECTORS, 0.0, f"embedding {count} passages", passages_done=0)
+    try:
+        while window := list(islice(texts, _WINDOW)):
+            embedded = caching_encoder.encode(window, caching.USE if task.use_cache else caching.BYPASS, progress)
+            vectors[done : done + len(window)] = embedded.vectors
+            done, hits, misses = done + len(window), hits + embedded.hits, misses + embedded.misses
+            progress(0)
+    finally:
+        store.close()
+    vectors.flush()  # type: ignore[attr-defined]
+    return hits, misses

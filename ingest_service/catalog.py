@@ -1,0 +1,64 @@
+"""The published versions, as administrators see them."""
+
+import logging
+
+from rag_papers.errors import CorpusNotFound, IndexNotFound, NoIndex, RagError
+from rag_papers.persist.corpora import Corpora, Corpus, Version
+from rag_papers.persist.index_store import IndexInfo, read_manifest
+from rag_papers.persist.paths import DataPaths
+
+logger = logging.getLogger(__name__)
+
+
+class Catalog:
+    """Reads pointers and manifests; blocking."""
+
+    def __init__(self, paths: DataPaths) -> None:
+        self._paths = paths
+        self._corpora = Corpora(paths.corpora)
+
+    def list(self, corpus: str) -> list[IndexInfo]:
+        """Every version of `corpus`, or of all if it is empty: by corpus name, newest first. Raises CorpusNotFound."""
+        corpora = self._corpora.all()
+        chosen = [self._named(corpora, corpus)] if corpus else [corpora[name] for name in sorted(corpora)]
+        found: list[IndexInfo] = []
+        for item in chosen:
+            for version in item.versions():
+                try:
+                    found.append(self._info(item, version))
+                except RagError as error:
+                    logger.warning("version %s of %r left out of the list: %s", version.corpus_id, item.name, error)
+        return found
+
+    def get(self, corpus: str, corpus_id: str) -> IndexInfo:
+        """One version; unset arguments as in GetIndexRequest. Raises NoIndex, CorpusNotFound, IndexNotFound or what is
+        wrong with the index.
+        """
+        corpora = self._corpora.all()
+        if not corpora:
+            raise NoIndex("nothing has been ingested yet")
+        newest_first = sorted(corpora.values(), key=lambda item: item.active.publish_time, reverse=True)
+        chosen = [self._named(corpora, corpus)] if corpus else newest_first
+        if not corpus_id:
+            return self._info(chosen[0], chosen[0].active)
+        for item in chosen:
+            for version in item.versions():
+                if version.corpus_id == corpus_id:
+                    return self._info(item, version)
+        raise IndexNotFound(f"there is no index {corpus_id!r}", corpus_id=corpus_id)
+
+    def _named(self, corpora: dict[str, Corpus], name: str) -> Corpus:
+        if name not in corpora:
+            raise CorpusNotFound(
+                f"there is no corpus {name!r}; there are: {', '.join(sorted(corpora)) or 'none'}", corpus=name
+            )
+        return corpora[name]
+
+    def _info(self, corpus: Corpus, version: Version) -> IndexInfo:
+        manifest = read_manifest(self._paths.indexes / version.corpus_id)
+        return IndexInfo.of(
+            manifest,
+            corpus=corpus.name,
+            active=version.corpus_id == corpus.active.corpus_id,
+            create_time=version.publish_time,
+        )

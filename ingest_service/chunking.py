@@ -1,0 +1,104 @@
+"""Chunking: documents to passages, runs of whole sentences that fit the encoder's window."""
+
+from collections.abc import Callable, Sequence
+
+from ingest_service.readers.document import Document, Section
+from rag_papers.persist.index_store import PassageRecord
+from rag_papers.retrieval.sentences import Span, sentences
+
+MAX_PASSAGE_TOKENS = 256
+"""Longest passage, also for encoders with a longer window: a longer one would blur what it is about."""
+
+CHUNKER = f"sentences-1/{MAX_PASSAGE_TOKENS}"
+"""Identity of the chunker; part of corpus_id, so changed whenever a document may give other passages."""
+
+CountTokens = Callable[[Sequence[str]], list[int]]
+"""Tokens of each text for the encoder."""
+
+
+def embedding_text(passage: PassageRecord) -> str:
+    """What BM25 counts and the encoder embeds: title, section and text, a line each."""
+    return "\n".join(part for part in (passage.title, passage.section, passage.text) if part)
+
+
+def chunk(document: Document, path: str, *, max_tokens: int, count_tokens: CountTokens) -> list[PassageRecord]:
+    """The passages of `document`, which lies in the file `path`.
+
+    Every sentence lies in exactly one passage, and no passage has more than `max_tokens` tokens. Title and section have
+    room too, unless they would take more than a third of it. A sentence that is too long alone is divided.
+    """
+    window = min(max_tokens, MAX_PASSAGE_TOKENS)
+    spans: list[tuple[str, Span]] = []
+    for section in document.sections:
+        (header,) = count_tokens([f"{document.title}\n{section.heading}"])
+        budget = window - header if header <= window // 3 else window
+        spans += [(section.heading, span) for span in _pack(document.text, section, budget, count_tokens)]
+    starts = _byte_offsets(document.text, [span.start for _, span in spans])
+    ends = _byte_offsets(document.text, [span.end for _, span in spans])
+    return [
+        PassageRecord(
+            passage_id=f"{document.document_id}#{number}",
+            document_id=document.document_id,
+            title=document.title,
+            path=path,
+            section=heading,
+            first_page=0,
+            last_page=0,
+            start_byte=start,
+            end_byte=end,
+            text=document.text[span.start : span.end],
+        )
+        for number, ((heading, span), start, end) in enumerate(zip(spans, starts, ends, strict=True))
+    ]
+
+
+def _pack(text: str, section: Section, budget: int, count_tokens: CountTokens) -> list[Span]:
+    body = text[section.start : section.end]
+    pieces = _fitting(body, sentences(body), budget, count_tokens)
+    packed: list[list[Span]] = []
+    used = 0
+    for span, tokens in pieces:
+        if packed and used + tokens <= budget:
+            packed[-1].append(span)
+            used += tokens
+        else:
+            packed.append([span])
+            used = tokens
+    # Tokens of neighbours may join into more than their sum, so what was packed is counted once more.
+    fitted = _fitting(body, [Span(run[0].start, run[-1].end) for run in packed], budget, count_tokens)
+    return [Span(section.start + span.start, section.start + span.end) for span, _ in fitted]
+
+
+def _fitting(text: str, spans: Sequence[Span], budget: int, count_tokens: CountTokens) -> list[tuple[Span, int]]:
+    """`spans` with their tokens, those over `budget` divided in the middle until they fit."""
+    counted = count_tokens([text[span.start : span.end] for span in spans])
+    found: list[tuple[Span, int]] = []
+    for span, tokens in zip(spans, counted, strict=True):
+        if tokens <= budget or span.end - span.start == 1:
+            found.append((span, tokens))
+        else:
+            found += _fitting(text, _halves(text, span), budget, count_tokens)
+    return found
+
+
+def _halves(text: str, span: Span) -> list[Span]:
+    middle = (span.start + span.end) // 2
+    before, after = text.rfind(" ", span.start + 1, middle), text.find(" ", middle, span.end - 1)
+    cuts = [cut for cut in (before, after) if cut > 0]
+    cut = min(cuts, key=lambda cut: abs(cut - middle)) if cuts else middle
+    left, right = text[span.start : cut], text[cut : span.end]
+    halves = [Span(span.start, span.start + len(left.rstrip())), Span(span.end - len(right.lstrip()), span.end)]
+    return [half for half in halves if half.start < half.end]
+
+
+def _byte_offsets(text: str, positions: Sequence[int]) -> list[int]:
+    """Where each of the ascending character `positions` lies in the UTF-8 bytes of `text`."""
+    if text.isascii():
+        return list(positions)
+    offsets: list[int] = []
+    last = offset = 0
+    for position in positions:
+        offset += len(text[last:position].encode())
+        offsets.append(offset)
+        last = position
+    return offsets

@@ -1,0 +1,105 @@
+"""Between the contract's messages and the service's own types."""
+
+import math
+from collections.abc import Mapping
+
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from rag_papers.errors import InvalidRequest
+from rag_papers.persist.index_store import IndexInfo
+from rag_papers.persist.job_log import Job, JobStage, JobState
+from rag_papers.v1 import resources_pb2 as pb
+
+STATES: Mapping[JobState, "pb.JobState.ValueType"] = {
+    state: pb.JobState.Value(f"JOB_STATE_{state.name}") for state in JobState
+}
+STAGES: Mapping[JobStage, "pb.JobStage.ValueType"] = {
+    stage: pb.JobStage.Value(f"JOB_STAGE_{stage.name}") for stage in JobStage
+}
+
+MAX_PAGE = 1000
+DEFAULT_PAGE = 100
+MAX_ID_CHARS = 128
+MAX_MODEL_NAME_CHARS = 1024
+
+
+def job_message(job: Job) -> pb.Job:
+    """The job as callers see it."""
+    message = pb.Job(
+        job_id=job.job_id,
+        state=STATES[job.state],
+        progress=job.progress,
+        message=job.message,
+        revision=job.revision,
+        attempt=job.attempt,
+        create_time=timestamp(job.create_time),
+        corpus_dir=job.corpus_dir,
+        corpus=job.corpus,
+        model_name=job.model_name,
+        use_cache=job.use_cache,
+        files_total=job.files_total,
+        files_done=job.files_done,
+        files_skipped=job.files_skipped,
+        files_failed=job.files_failed,
+        passages_total=job.passages_total,
+        passages_done=job.passages_done,
+        file_errors=[pb.FileError(path=e.path, reason=e.reason, message=e.message) for e in job.file_errors],
+    )
+    if job.stage is not None:
+        message.stage = STAGES[job.stage]
+    if job.start_time is not None:
+        message.start_time.CopyFrom(timestamp(job.start_time))
+    if job.finish_time is not None:
+        message.finish_time.CopyFrom(timestamp(job.finish_time))
+    if job.error is not None:
+        message.error.CopyFrom(pb.JobError(reason=job.error.reason, message=job.error.message))
+    if job.result is not None:
+        message.result.CopyFrom(
+            pb.JobResult(
+                index=index_message(job.result.index),
+                embed_hits=job.result.embed_hits,
+                embed_misses=job.result.embed_misses,
+                unchanged=job.result.unchanged,
+            )
+        )
+    return message
+
+
+def index_message(index: IndexInfo) -> pb.Index:
+    """The version as callers see it."""
+    return pb.Index(
+        corpus_id=index.corpus_id,
+        corpus=index.corpus,
+        active=index.active,
+        document_count=index.document_count,
+        passage_count=index.passage_count,
+        dim=index.dim,
+        embed_model_name=index.model_name,
+        embed_model_identity=index.model_identity,
+        size_bytes=index.size_bytes,
+        create_time=timestamp(index.create_time),
+        checksums=index.checksums,
+    )
+
+
+def timestamp(seconds: float) -> Timestamp:
+    """A time in seconds since the epoch."""
+    fraction, whole = math.modf(seconds)
+    return Timestamp(seconds=int(whole), nanos=int(fraction * 1e9))
+
+
+def state_filter(state: "pb.JobState.ValueType") -> JobState | None:
+    """The state to list, None for all. Raises InvalidRequest."""
+    if state == pb.JOB_STATE_UNSPECIFIED:
+        return None
+    for own, number in STATES.items():
+        if number == state:
+            return own
+    raise InvalidRequest(violations={"state": f"{state} is no state of a job"})
+
+
+def page_size(size: int) -> int:
+    """The number of items to return. Raises InvalidRequest."""
+    if not 0 <= size <= MAX_PAGE:
+        raise InvalidRequest(violations={"page_size": f"it must be between 1 and {MAX_PAGE}, or 0 for {DEFAULT_PAGE}"})
+    return size or DEFAULT_PAGE

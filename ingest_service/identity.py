@@ -1,0 +1,74 @@
+"""Content identity: what makes two corpora the same."""
+
+import hashlib
+
+from ingest_service.chunking import CHUNKER
+from ingest_service.readers.document import ByteSource
+from ingest_service.scan import Scan, open_regular
+from rag_papers.persist.hashing import digest
+from rag_papers.persist.index_store import FORMAT
+from rag_papers.retrieval.analysis import ANALYZER
+from rag_papers.retrieval.encoder import Encoder
+
+_BLOCK = 1 << 20
+
+
+class DigestingFile:
+    """A file that knows the digest of the bytes that were read from it."""
+
+    def __init__(self, file: ByteSource) -> None:
+        self._file = file
+        self._state = hashlib.blake2b(digest_size=32)
+        self.bytes_read = 0
+
+    def read(self, size: int) -> bytes:
+        """At most `size` bytes."""
+        return self._count(self._file.read(size))
+
+    def readline(self, size: int) -> bytes:
+        """The rest of the line with its end, at most `size` bytes."""
+        return self._count(self._file.readline(size))
+
+    def digest(self) -> bytes:
+        """BLAKE2b-256 of the whole file; reads what has not been read yet."""
+        while self.read(_BLOCK):
+            pass
+        return self._state.digest()
+
+    def _count(self, data: bytes) -> bytes:
+        self._state.update(data)
+        self.bytes_read += len(data)
+        return data
+
+
+def file_digests(scan: Scan) -> dict[str, bytes]:
+    """The digest of every readable file by its path."""
+    digests: dict[str, bytes] = {}
+    for source in scan.files:
+        try:
+            with open_regular(source.location) as file:
+                digests[source.path] = DigestingFile(file).digest()
+        except OSError:  # what cannot be read is reported when it is parsed
+            continue
+    return digests
+
+
+def corpus_id(scan: Scan, digests: dict[str, bytes], encoder: Encoder, max_file_bytes: int) -> str:
+    """16 hex digits: digest of the papers and of everything that shapes their index.
+
+    Files that cannot be read count by name and reason, so that an index without them is another version than one with.
+    """
+    unread = [(error.path, error.reason) for error in scan.errors]
+    unread += [(source.path, "UNREADABLE") for source in scan.files if source.path not in digests]
+    return digest(
+        {
+            "format": FORMAT,
+            "chunker": CHUNKER,
+            "analyzer": ANALYZER,
+            "model": encoder.identity,
+            "dim": encoder.dim,
+            "max_file_bytes": max_file_bytes,
+            "files": [list(item) for item in sorted(digests.items())],
+            "unread": [list(item) for item in sorted(unread)],
+        }
+    ).hex()[:16]

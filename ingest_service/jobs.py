@@ -1,0 +1,215 @@
+"""Jobs: a bounded queue, a bounded number of workers, and what becomes of each job."""
+
+import asyncio
+import contextlib
+import logging
+import shutil
+import time
+import uuid
+from collections import deque
+from pathlib import Path
+from typing import Any
+
+from ingest_service.ledger import JobLedger
+from ingest_service.process import run_worker
+from ingest_service.publishing import publish_outcome
+from ingest_service.task import Task
+from rag_papers.errors import Draining, Internal, QueueFull, RagError, RequestIdReused, WorkerLost
+from rag_papers.persist.index_store import FileError
+from rag_papers.persist.job_log import Job, JobFailure, JobStage, JobState
+from rag_papers.persist.paths import DataPaths
+from rag_papers.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_RETRY_AFTER_SECONDS = 10.0
+
+
+class JobManager:
+    """Runs jobs in worker processes. Belongs to one event loop."""
+
+    def __init__(self, settings: Settings, paths: DataPaths, ledger: JobLedger) -> None:
+        self._settings = settings
+        self._paths = paths
+        self._ledger = ledger
+        self._queue: deque[str] = deque()
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._publishing: set[str] = set()
+        self._submitting = asyncio.Lock()
+        self._draining = False
+
+    async def start(self) -> None:
+        """Clears away what a crash left, and queues again the jobs that it interrupted."""
+        await asyncio.to_thread(_empty, self._paths.staging)
+        for job in await self._ledger.load():
+            if job.cancel_requested:
+                await self._end(job.job_id, JobState.CANCELLED, "cancelled")
+            elif job.attempt >= self._settings.max_job_attempts:
+                await self._fail(job.job_id, WorkerLost(f"interrupted {job.attempt} times"))
+            else:
+                await self._ledger.change(job.job_id, state=JobState.QUEUED, message="resumes after a restart")
+                self._queue.append(job.job_id)
+        self._dispatch()
+
+    async def submit(self, *, corpus_dir: Path, corpus: str, model_name: str, use_cache: bool, request_id: str) -> Job:
+        """Queues a job; one that waits or runs for the same, or has the same request_id, is returned instead.
+
+        Raises RequestIdReused, QueueFull or Draining.
+        """
+        wanted = (str(corpus_dir), corpus, model_name, use_cache)
+        async with self._submitting:
+            if self._draining:
+                raise Draining("the service is shutting down; try again in a moment")
+            for job in self._ledger.all():
+                same = (job.corpus_dir, job.corpus, job.model_name, job.use_cache) == wanted
+                if request_id and job.request_id == request_id:
+                    if not same:
+                        raise RequestIdReused(
+                            f"request_id {request_id!r} belongs to job {job.job_id}, which ingests something else",
+                            job_id=job.job_id,
+                        )
+                    return job
+                if same and not request_id and not job.state.final and not job.cancel_requested:
+                    return job
+            if len(self._queue) >= self._settings.max_queued_jobs:
+                raise QueueFull(f"{len(self._queue)} jobs wait already", _RETRY_AFTER_SECONDS)
+            job = await self._ledger.add(
+                Job(
+                    job_id=str(uuid.uuid4()),
+                    corpus_dir=str(corpus_dir),
+                    corpus=corpus,
+                    model_name=model_name,
+                    use_cache=use_cache,
+                    request_id=request_id,
+                    create_time=time.time(),
+                    message="waits for a worker",
+                )
+            )
+            self._queue.append(job.job_id)
+        self._dispatch()
+        return job
+
+    async def cancel(self, job_id: str) -> Job:
+        """Cancels a job that has not ended, unless it is being published this very moment. Raises JobNotFound."""
+        job = self._ledger.get(job_id)
+        if job.state.final or job.cancel_requested or job_id in self._publishing:
+            return job
+        if job_id in self._queue:
+            self._queue.remove(job_id)
+            return await self._end(job_id, JobState.CANCELLED, "cancelled before it ran")
+        job = await self._ledger.change(job_id, cancel_requested=True, message="is being cancelled")
+        if job_id in self._running and job_id not in self._publishing:
+            self._running[job_id].cancel()
+        return job
+
+    async def drain(self) -> None:
+        """Takes no new jobs and interrupts the running ones; the next start resumes them."""
+        async with self._submitting:
+            self._draining = True
+        tasks = list(self._running.values())
+        for job_id, task in self._running.items():
+            if job_id not in self._publishing:
+                task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._ledger.end_watches()
+
+    def _dispatch(self) -> None:
+        while self._queue and len(self._running) < self._settings.max_workers and not self._draining:
+            job_id = self._queue.popleft()
+            task = asyncio.create_task(self._run(job_id), name=f"job {job_id}")
+            self._running[job_id] = task
+            task.add_done_callback(lambda _, job_id=job_id: self._ended(job_id))  # type: ignore[misc]
+        for position, job_id in enumerate(self._queue, 1):
+            message = f"waits for a worker, number {position} in line"
+            if self._ledger.get(job_id).message != message:
+                self._ledger.progress(job_id, message=message)
+
+    def _ended(self, job_id: str) -> None:
+        self._running.pop(job_id, None)
+        self._publishing.discard(job_id)
+        self._dispatch()
+
+    async def _run(self, job_id: str) -> None:
+        staging = self._paths.staging / job_id
+        try:
+            while True:
+                job = await self._ledger.change(
+                    job_id,
+                    state=JobState.RUNNING,
+                    attempt=self._ledger.get(job_id).attempt + 1,
+                    start_time=time.time(),
+                    message="starts a worker",
+                )
+                try:
+                    await self._attempt(job)
+                    return
+                except WorkerLost as error:
+                    logger.warning("job %s, attempt %d: %s", job_id, job.attempt, error)
+                    if job.attempt >= self._settings.max_job_attempts:
+                        raise WorkerLost(f"{error.message}, {job.attempt} times in a row") from error
+        except RagError as error:
+            await self._fail(job_id, error)
+        except asyncio.CancelledError:
+            job = self._ledger.get(job_id)
+            if job.cancel_requested:
+                await self._end(job_id, JobState.CANCELLED, "cancelled")
+            else:  # an orderly shutdown, which is not held against the job
+                await self._ledger.change(
+                    job_id,
+                    state=JobState.QUEUED,
+                    attempt=max(0, job.attempt - 1),
+                    message="resumes when the service is back",
+                )
+        except Exception:
+            logger.exception("job %s: a defect", job_id)
+            await self._fail(job_id, Internal("a defect of the service; its log has the details"))
+        finally:
+            await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
+
+    async def _attempt(self, job: Job) -> None:
+        task = Task(
+            corpus_dir=job.corpus_dir,
+            model_name=job.model_name,
+            model_download=self._settings.model_download,
+            use_cache=job.use_cache,
+            max_file_bytes=self._settings.max_file_bytes,
+            cache_db=str(self._paths.cache_db),
+            indexes=str(self._paths.indexes),
+            staging=str(self._paths.staging / job.job_id),
+        )
+        outcome = await run_worker(task, lambda update: self._update(job.job_id, update))
+        # From here on a cancel comes too late: what follows takes a moment and must not be torn.
+        self._publishing.add(job.job_id)
+        result = await asyncio.to_thread(publish_outcome, self._paths, job, outcome)
+        message = "nothing has changed; already published" if result.unchanged else "published"
+        await self._end(
+            job.job_id,
+            JobState.SUCCEEDED,
+            message,
+            progress=1.0,
+            stage=JobStage.SAVE,
+            result=result,
+            passages_total=result.index.passage_count,
+            passages_done=result.index.passage_count,
+        )
+
+    def _update(self, job_id: str, update: dict[str, Any]) -> None:
+        update["stage"] = JobStage(update["stage"])
+        if "file_errors" in update:
+            update["file_errors"] = tuple(FileError(**error) for error in update["file_errors"])
+        self._ledger.progress(job_id, **update)
+
+    async def _fail(self, job_id: str, error: RagError) -> None:
+        await self._end(
+            job_id, JobState.FAILED, error.message, error=JobFailure(reason=error.reason, message=error.message)
+        )
+
+    async def _end(self, job_id: str, state: JobState, message: str, **changes: Any) -> Job:
+        logger.info("job %s: %s: %s", job_id, state, message)
+        return await self._ledger.change(job_id, state=state, message=message, finish_time=time.time(), **changes)
+
+
+def _empty(directory: Path) -> None:
+    for path in directory.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(path)

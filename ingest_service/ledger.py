@@ -1,0 +1,130 @@
+"""The jobs as they are now: in memory for reading and watching, in the job log for the next start."""
+
+import asyncio
+import contextlib
+import dataclasses
+import time
+from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from rag_papers.errors import Draining, JobNotFound
+from rag_papers.persist.job_log import Job, JobLog
+
+_SECONDS_A_DAY = 86_400
+
+
+class JobLedger:
+    """Belongs to one event loop. Changes are durable, where asked for, before anyone sees them."""
+
+    def __init__(self, log: JobLog, *, retention_days: float, heartbeat_seconds: float) -> None:
+        self._log = log
+        self._retention = retention_days * _SECONDS_A_DAY
+        self._heartbeat = heartbeat_seconds
+        self._jobs: dict[str, Job] = {}
+        self._watchers: dict[str, set[asyncio.Event]] = {}
+        self._closing = False
+        # One thread: lines reach the log in the order of the changes. The loop itself never waits for a disk.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="job-log")
+
+    async def load(self) -> list[Job]:
+        """Reads the log, forgets old jobs, compacts the log; returns the jobs that have not ended, oldest first."""
+        loop = asyncio.get_running_loop()
+        for job in await loop.run_in_executor(self._writer, self._log.load):
+            self._jobs[job.job_id] = job
+        self._forget()
+        await loop.run_in_executor(self._writer, self._log.rewrite, list(self._jobs.values()))
+        return [job for job in self._jobs.values() if not job.state.final]
+
+    def get(self, job_id: str) -> Job:
+        """The job. Raises JobNotFound."""
+        try:
+            return self._jobs[job_id]
+        except KeyError:
+            raise JobNotFound(f"there is no job {job_id[:80]!r}", job_id=job_id[:80]) from None
+
+    def all(self) -> list[Job]:
+        """Every job, newest first."""
+        return sorted(self._jobs.values(), key=lambda job: (job.create_time, job.job_id), reverse=True)
+
+    async def add(self, job: Job) -> Job:
+        """Records a new job."""
+        self._forget()
+        await self._write(job)
+        self._jobs[job.job_id] = job
+        return job
+
+    async def change(self, job_id: str, **changes: Any) -> Job:
+        """Records a change of state: it is in the log when anyone sees it."""
+        await self._write(self._revised(job_id, changes))
+        # Applied anew: the job may have moved on while the line was being written.
+        return self._show(self._revised(job_id, changes))
+
+    def progress(self, job_id: str, **changes: Any) -> Job:
+        """Shows a change that a restart may forget."""
+        return self._show(self._revised(job_id, changes))
+
+    async def watch(self, job_id: str, after_revision: int) -> AsyncIterator[Job]:
+        """The job at once if newer than `after_revision`, after each change, as a heartbeat, last its final state.
+
+        Raises Draining when the service ends first.
+        """
+        job = self.get(job_id)
+        changed = asyncio.Event()
+        watchers = self._watchers.setdefault(job_id, set())
+        watchers.add(changed)
+        try:
+            if job.revision > after_revision or job.state.final:
+                yield job
+            while not job.state.final:
+                if self._closing:
+                    raise Draining("the service is shutting down; the job goes on when it is back")
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(changed.wait(), self._heartbeat)
+                changed.clear()
+                job = self.get(job_id)
+                yield job
+        finally:
+            watchers.discard(changed)
+            if not watchers:
+                self._watchers.pop(job_id, None)
+
+    def end_watches(self) -> None:
+        """Lets every watch send its last state and end."""
+        self._closing = True
+        for watchers in self._watchers.values():
+            for changed in watchers:
+                changed.set()
+
+    def close(self) -> None:
+        """Ends the writing."""
+        self._writer.shutdown()
+        self._log.close()
+
+    def _revised(self, job_id: str, changes: dict[str, Any]) -> Job:
+        job = self.get(job_id)
+        # Milliseconds since the job's creation, so that revisions grow over restarts that forget some of them.
+        age = int((time.time() - job.create_time) * 1000)
+        fixed = {
+            "revision": max(job.revision + 1, age),
+            "progress": max(job.progress, changes.get("progress", 0.0)),
+        }
+        return dataclasses.replace(job, **changes | fixed)
+
+    def _show(self, job: Job) -> Job:
+        self._jobs[job.job_id] = job
+        for changed in self._watchers.get(job.job_id, ()):
+            changed.set()
+        return job
+
+    async def _write(self, job: Job) -> None:
+        def append() -> None:
+            self._log.append(job, durable=True)
+
+        await asyncio.get_running_loop().run_in_executor(self._writer, append)
+
+    def _forget(self) -> None:
+        oldest = time.time() - self._retention
+        for job in list(self._jobs.values()):
+            if job.finish_time is not None and job.finish_time < oldest:
+                del self._jobs[job.job_id]

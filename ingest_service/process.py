@@ -1,0 +1,58 @@
+"""Worker processes as the service sees them."""
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from ingest_service.task import Outcome, Task
+from rag_papers.errors import BY_REASON, Internal, WorkerLost
+
+_LONGEST_LINE = 16 << 20
+
+
+async def run_worker(task: Task, on_update: Callable[[dict[str, Any]], None]) -> Outcome:
+    """Runs `task` in a process of its own.
+
+    Raises the RagError that the worker reports, or WorkerLost if it ends without a word. Cancelling the call kills the
+    process: whatever it has written is either complete in the cache or scrap in the staging directory.
+    """
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        "-m",
+        "ingest_service.worker",
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        limit=_LONGEST_LINE,
+        start_new_session=True,
+    )
+    assert process.stdin and process.stdout
+    try:
+        process.stdin.write(json.dumps(dataclasses.asdict(task)).encode() + b"\n")
+        with contextlib.suppress(ConnectionError):
+            await process.stdin.drain()
+        async for text in process.stdout:
+            for kind, content in json.loads(text).items():
+                match kind:
+                    case "update":
+                        on_update(content)
+                    case "done":
+                        return Outcome(**content)
+                    case "failed":
+                        raise BY_REASON.get(content["reason"], Internal)(content["message"])
+        code = await process.wait()
+        raise WorkerLost(f"the worker process ended without a result ({_describe(code)})")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
+        process.stdin.close()
+
+
+def _describe(code: int) -> str:
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"

@@ -1,0 +1,52 @@
+"""Markdown: the first top heading is the title, the headings above a stretch of text are its section."""
+
+import re
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from ingest_service.readers.document import ByteSource, Document, Section, no_text, read_text
+from rag_papers.persist.index_store import FileError
+
+_LINE = re.compile(r"[^\n]*\n?")
+_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t\r]*$")
+_FENCE = re.compile(r" {0,3}(```|~~~)")
+
+
+def read(path: str, file: ByteSource, limit: int) -> Iterator[Document | FileError]:
+    """The file as one document; ATX headings (CommonMark 4.2) outside fenced code divide it into sections."""
+    text = read_text(path, file, limit)
+    if isinstance(text, FileError):
+        yield text
+        return
+    title, sections = _sections(text)
+    if sections:
+        yield Document(document_id=path, title=title or PurePosixPath(path).stem, text=text, sections=sections)
+    else:
+        yield no_text(path)
+
+
+def _sections(text: str) -> tuple[str, tuple[Section, ...]]:
+    title = ""
+    above: list[tuple[int, str]] = []
+    found: list[Section] = []
+    start, fence = 0, ""
+
+    def close(end: int) -> None:
+        if text[start:end].strip("\ufeff \t\r\n"):
+            found.append(Section(heading=" > ".join(heading for _, heading in above), start=start, end=end))
+
+    for line in _LINE.finditer(text):
+        content = line.group().removesuffix("\n").removeprefix("\ufeff")
+        if mark := _FENCE.match(content):
+            fence = "" if fence == mark[1] else fence or mark[1]
+        heading = None if fence else _HEADING.match(content)
+        if heading is None:
+            continue
+        close(line.start())
+        start, level = line.end(), len(heading[1])
+        if level == 1 and not title and not found:
+            title = heading[2]
+        else:
+            above = [*(item for item in above if item[0] < level), (level, heading[2])]
+    close(len(text))
+    return title, tuple(found)

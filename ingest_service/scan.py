@@ -1,0 +1,102 @@
+"""Which files of a directory are papers."""
+
+import dataclasses
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from ingest_service.readers import READERS
+from rag_papers.persist.index_store import FileError
+
+BEIR_CORPUS = "corpus.jsonl"
+"""The papers of a directory in BEIR layout; other .jsonl files beside it are its questions."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SourceFile:
+    """A file with a supported suffix."""
+
+    path: str
+    """Relative to the corpus directory, with slashes."""
+    location: Path
+    """Where it lies, links resolved."""
+    size: int
+    """Bytes, when it was found."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Scan:
+    """The files of a directory, in the order of their paths."""
+
+    files: tuple[SourceFile, ...]
+    skipped: int
+    """Files passed over: no supported suffix, hidden, or questions of a BEIR directory."""
+    errors: tuple[FileError, ...]
+    """Files with a supported suffix that may not or cannot be read."""
+
+
+def scan(root: Path) -> Scan:
+    """The papers below `root`, which must be resolved. Links that lead out of it are errors."""
+    files: list[SourceFile] = []
+    errors: list[FileError] = []
+    skipped = 0
+    for relative, names in _walk(root):
+        for name in names:
+            path = (relative / name).as_posix()
+            if not _is_paper(name, names):
+                skipped += 1
+                continue
+            found = _examine(root, path)
+            (files if isinstance(found, SourceFile) else errors).append(found)  # type: ignore[arg-type]
+    return Scan(
+        files=tuple(sorted(files, key=lambda file: file.path)),
+        skipped=skipped,
+        errors=tuple(sorted(errors, key=lambda error: error.path)),
+    )
+
+
+def has_papers(root: Path) -> bool:
+    """Whether a file below `root` has a supported suffix."""
+    return any(_is_paper(name, names) for _, names in _walk(root) for name in names)
+
+
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a regular file for reading; never waits for a pipe and follows no link. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(f"{path.name} is not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def _walk(root: Path) -> Iterator[tuple[PurePosixPath, list[str]]]:
+    for directory, directories, names in os.walk(root):
+        directories[:] = sorted(name for name in directories if not name.startswith("."))
+        yield PurePosixPath(Path(directory).relative_to(root)), sorted(names)
+
+
+def _is_paper(name: str, siblings: list[str]) -> bool:
+    suffix = PurePosixPath(name).suffix.lower()
+    if name.startswith(".") or suffix not in READERS:
+        return False
+    return suffix != ".jsonl" or name == BEIR_CORPUS or BEIR_CORPUS not in siblings
+
+
+def _examine(root: Path, path: str) -> SourceFile | FileError:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = path.encode("utf-8", "backslashreplace").decode()
+        return FileError(path=shown, reason="UNREADABLE", message="its name is not UTF-8")
+    try:
+        location = (root / path).resolve(strict=True)
+        status = location.stat()
+    except (OSError, RuntimeError):  # RuntimeError: links that lead in a circle
+        return FileError(path=path, reason="UNREADABLE", message="it cannot be reached")
+    if not location.is_relative_to(root):
+        return FileError(path=path, reason="OUTSIDE_ROOT", message="it is a link that leads out of the directory")
+    if not stat.S_ISREG(status.st_mode):
+        return FileError(path=path, reason="NOT_A_FILE", message="it is not a regular file")
+    return SourceFile(path=path, location=location, size=status.st_size)

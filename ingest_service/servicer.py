@@ -1,0 +1,106 @@
+"""IngestService's calls: validate, call, convert."""
+
+import asyncio
+import unicodedata
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, TypeVar
+
+import grpc
+
+from ingest_service import convert
+from ingest_service.catalog import Catalog
+from ingest_service.jobs import JobManager
+from ingest_service.ledger import JobLedger
+from ingest_service.roots import corpus_directory
+from rag_papers.errors import InvalidRequest
+from rag_papers.persist.corpora import name_of_directory, valid_name
+from rag_papers.settings import Settings
+from rag_papers.v1 import ingest_pb2 as pb
+from rag_papers.v1 import ingest_pb2_grpc
+
+T = TypeVar("T")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
+    """The servicer of rag_papers.v1.IngestService."""
+
+    def __init__(self, settings: Settings, manager: JobManager, ledger: JobLedger, catalog: Catalog) -> None:
+        self._settings = settings
+        self._manager = manager
+        self._ledger = ledger
+        self._catalog = catalog
+
+    async def StartIngest(self, request: pb.StartIngestRequest, context: Context) -> pb.StartIngestResponse:
+        """Queues a job."""
+        violations: dict[str, str] = {}
+        if not request.corpus_dir:
+            violations["corpus_dir"] = "it is required"
+        if len(request.request_id) > convert.MAX_ID_CHARS:
+            violations["request_id"] = f"it has more than {convert.MAX_ID_CHARS} characters"
+        if len(request.model_name) > convert.MAX_MODEL_NAME_CHARS:
+            violations["model_name"] = f"it has more than {convert.MAX_MODEL_NAME_CHARS} characters"
+        if request.corpus:
+            try:
+                valid_name(request.corpus)
+            except InvalidRequest as error:
+                violations |= error.violations
+        if violations:
+            raise InvalidRequest(violations=violations)
+        directory = await asyncio.to_thread(corpus_directory, request.corpus_dir, self._settings.corpus_roots)
+        job = await self._manager.submit(
+            corpus_dir=directory,
+            corpus=valid_name(request.corpus) if request.corpus else name_of_directory(directory),
+            model_name=request.model_name or self._settings.model,
+            use_cache=request.use_cache if request.HasField("use_cache") else True,
+            request_id=request.request_id,
+        )
+        return pb.StartIngestResponse(job=convert.job_message(job))
+
+    async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
+        """Returns a job."""
+        return pb.GetJobResponse(job=convert.job_message(self._ledger.get(request.job_id)))
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        """Lists jobs, newest first."""
+        size, state = convert.page_size(request.page_size), convert.state_filter(request.state)
+        jobs = [job for job in self._ledger.all() if state in (None, job.state)]
+        page, token = _page(jobs, [job.job_id for job in jobs], size, request.page_token)
+        return pb.ListJobsResponse(jobs=[convert.job_message(job) for job in page], next_page_token=token)
+
+    async def WatchJob(self, request: pb.WatchJobRequest, context: Context) -> AsyncIterator[pb.WatchJobResponse]:
+        """Streams a job until its final state."""
+        if request.after_revision < 0:
+            raise InvalidRequest(violations={"after_revision": "it must not be negative"})
+        async for job in self._ledger.watch(request.job_id, request.after_revision):
+            yield pb.WatchJobResponse(job=convert.job_message(job))
+
+    async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:
+        """Cancels a job."""
+        return pb.CancelJobResponse(job=convert.job_message(await self._manager.cancel(request.job_id)))
+
+    async def ListIndexes(self, request: pb.ListIndexesRequest, context: Context) -> pb.ListIndexesResponse:
+        """Lists published versions."""
+        size = convert.page_size(request.page_size)
+        indexes = await asyncio.to_thread(self._catalog.list, unicodedata.normalize("NFC", request.corpus))
+        keys = [f"{index.corpus}/{index.corpus_id}" for index in indexes]
+        page, token = _page(indexes, keys, size, request.page_token)
+        return pb.ListIndexesResponse(indexes=[convert.index_message(index) for index in page], next_page_token=token)
+
+    async def GetIndex(self, request: pb.GetIndexRequest, context: Context) -> pb.GetIndexResponse:
+        """Returns one published version."""
+        corpus = unicodedata.normalize("NFC", request.corpus)
+        index = await asyncio.to_thread(self._catalog.get, corpus, request.corpus_id)
+        return pb.GetIndexResponse(index=convert.index_message(index))
+
+
+def _page(items: Sequence[T], keys: Sequence[str], size: int, token: str) -> tuple[Sequence[T], str]:
+    """The page after the item whose key is `token`, and the token of the next one."""
+    try:
+        start = keys.index(token) + 1 if token else 0
+    except ValueError:
+        raise InvalidRequest(
+            violations={"page_token": "it is not from a page of this list, or its item is gone"}
+        ) from None
+    more = start + size < len(items)
+    return items[start : start + size], keys[start + size - 1] if more else ""

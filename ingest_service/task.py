@@ -1,0 +1,64 @@
+"""What the service tells a worker, and what it hears from it: one JSON object a line, both ways."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from rag_papers.persist.job_log import JobStage
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """All that a worker needs to know. Paths are absolute."""
+
+    corpus_dir: str
+    model_name: str
+    model_download: bool
+    use_cache: bool
+    max_file_bytes: int
+    cache_db: str
+    indexes: str
+    staging: str
+    """Where to build; becomes the index by a rename."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a worker ended when it built what was asked for."""
+
+    corpus_id: str
+    staged: bool
+    """False if exactly this index is published and intact, so that there is nothing to move."""
+    embed_hits: int
+    embed_misses: int
+
+
+class Report(Protocol):
+    """Takes what a job's watchers may see: fields of Job by name."""
+
+    def __call__(self, stage: JobStage, fraction: float, message: str, **fields: Any) -> None:
+        """`fraction` is the share of the stage that is done, in [0, 1]."""
+
+
+SPANS: Mapping[JobStage, tuple[float, float]] = {
+    JobStage.SCAN: (0.0, 0.10),
+    JobStage.LEXICAL: (0.10, 0.40),
+    JobStage.VECTORS: (0.40, 0.80),
+    JobStage.SAVE: (0.80, 1.0),
+}
+"""The progress at which each stage begins and ends."""
+
+ALMOST_DONE = 0.999
+"""Most progress before the job has succeeded: 1 says that the index can be asked."""
+
+
+def overall(stage: JobStage, fraction: float) -> float:
+    """The job's progress when `fraction` of `stage` is done."""
+    begin, end = SPANS[stage]
+    return min(ALMOST_DONE, begin + (end - begin) * min(1.0, max(0.0, fraction)))
+
+
+def line(kind: str, content: Any) -> bytes:
+    """One message."""
+    return json.dumps({kind: content}, ensure_ascii=True).encode() + b"\n"
