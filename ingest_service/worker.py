@@ -41,6 +41,8 @@ class _Reporter:
 
     def flush(self) -> None:
         """Sends what was held back."""
+        if not self._pending:
+            return
         if "file_errors" in self._pending:
             errors: list[FileError] = self._pending["file_errors"]
             self._pending["file_errors"] = [dataclasses.asdict(error) for error in errors]
