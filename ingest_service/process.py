@@ -24,6 +24,7 @@ async def run_worker(task: Task, on_update: Callable[[dict[str, Any]], None]) ->
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
+        "-P",  # a directory called like the service, where it happens to run, is not the service
         "-m",
         "ingest_service.worker",
         stdin=asyncio.subprocess.PIPE,

@@ -1,0 +1,32 @@
+"""Both services for a benchmark, as a user starts them, with data of their own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rag_client import IngestClient, QueryClient
+
+
+@contextmanager
+def running_services() -> Iterator[tuple[IngestClient, QueryClient]]:
+    """Starts `rag serve` on free ports in a temporary data directory; drains it at the end."""
+    rag = Path(sys.executable).parent / "rag"
+    with TemporaryDirectory() as data, (Path(data) / "log").open("w") as log:
+        command = [rag, "serve", "--json", "--data-dir", data]
+        command += ["--ingest-address", "127.0.0.1:0", "--query-address", "127.0.0.1:0"]
+        environment = os.environ | {"RAG_CORPUS_ROOTS": "/"}
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment) as services:
+            assert services.stdout
+            try:
+                ready = json.loads(services.stdout.readline())
+                with IngestClient(ready["ingest_address"]) as ingest, QueryClient(ready["query_address"]) as query:
+                    yield ingest, query
+            finally:
+                services.send_signal(signal.SIGINT)
+                services.wait()
