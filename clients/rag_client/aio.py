@@ -1,0 +1,140 @@
+"""The clients for asyncio; to be made inside a running event loop."""
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from types import TracebackType
+from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Self, TypeVar
+
+import grpc
+
+from rag_client import calls, deadlines
+from rag_client.calls import Call
+from rag_client.watching import Backoff, Watch
+from rag_papers.errors import RagError
+from rag_papers.rpc.channel import default_address, error_of, open_aio_channel
+from rag_papers.v1.ingest_pb2_grpc import IngestServiceStub
+from rag_papers.v1.query_pb2_grpc import QueryServiceStub
+from rag_papers.v1.resources_pb2 import Job
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+class _AsyncClient:
+    """A channel to one service, and the calls on it."""
+
+    _service: ClassVar[Literal["ingest", "query"]]
+    _stub_type: ClassVar[type[Any]]
+
+    def __init__(self, address: str | None = None, *, timeout: float | None = None) -> None:
+        self.address = address or default_address(self._service)
+        self._timeout = None if timeout is None else deadlines.checked(timeout)
+        self._channel = open_aio_channel(self.address)
+        self._stub = self._stub_type(self._channel)
+
+    async def close(self) -> None:
+        """Closes the channel; calls in flight are cancelled."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _invoke(self, call: Call[..., Any], request: Any) -> Any:
+        try:
+            return await getattr(self._stub, call.method)(request, timeout=self._timeout or call.deadline)
+        except grpc.RpcError as error:
+            raise error_of(error, self.address) from error
+
+
+def _unary(call: Call[P, R]) -> Callable[Concatenate[_AsyncClient, P], Coroutine[Any, Any, R]]:
+    async def method(self: _AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        return call.pick(await self._invoke(call, call.request(*args, **kwargs)))
+
+    return call.method_of(method)
+
+
+def _paged(call: Call[P, Iterable[R]]) -> Callable[Concatenate[_AsyncClient, P], AsyncIterator[R]]:
+    async def pages(self: _AsyncClient, request: Any) -> AsyncIterator[R]:
+        while True:
+            response = await self._invoke(call, request)
+            for item in call.pick(response):
+                yield item
+            if not response.next_page_token:
+                return
+            request.page_token = response.next_page_token
+
+    def method(self: _AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
+        return pages(self, call.request(*args, **kwargs))
+
+    return call.method_of(method)
+
+
+class AsyncIngestClient(_AsyncClient):
+    """An asyncio client of IngestService; parameters as those of `IngestClient`."""
+
+    _service = "ingest"
+    _stub_type = IngestServiceStub
+
+    def __init__(
+        self, address: str | None = None, *, timeout: float | None = None, backoff: Backoff | None = None
+    ) -> None:
+        super().__init__(address, timeout=timeout)
+        self._backoff = backoff or Backoff()
+
+    start_ingest = _unary(calls.START_INGEST)
+    get_job = _unary(calls.GET_JOB)
+    list_jobs = _paged(calls.LIST_JOBS)
+    cancel_job = _unary(calls.CANCEL_JOB)
+    list_indexes = _paged(calls.LIST_INDEXES)
+    get_index = _unary(calls.GET_INDEX)
+
+    async def watch_job(self, job_id: str, after_revision: int = 0) -> AsyncIterator[Job]:
+        """Streams a job until it has ended; see `IngestClient.watch_job`."""
+        watch = Watch(job_id, after_revision, self._backoff)
+        while True:
+            error: RagError | None = None
+            stream = self._stub.WatchJob(calls.WATCH_JOB.request(job_id, watch.revision))
+            try:
+                async for response in stream:
+                    yield watch.saw(response.job)
+            except grpc.RpcError as failure:
+                error = error_of(failure, self.address)
+            finally:
+                stream.cancel()
+            if watch.ended:
+                return
+            await asyncio.sleep(watch.pause_after(error))
+
+    async def ingest(
+        self,
+        corpus_dir: str | os.PathLike[str],
+        *,
+        corpus: str = "",
+        model_name: str = "",
+        use_cache: bool | None = None,
+    ) -> Job:
+        """Starts a job, waits for its end and returns it, failed or not."""
+        job = await self.start_ingest(corpus_dir, corpus=corpus, model_name=model_name, use_cache=use_cache)
+        async for latest in self.watch_job(job.job_id, job.revision):
+            job = latest
+        return job
+
+
+class AsyncQueryClient(_AsyncClient):
+    """An asyncio client of QueryService; parameters as those of `QueryClient`."""
+
+    _service = "query"
+    _stub_type = QueryServiceStub
+
+    ask = _unary(calls.ASK)
+    search = _unary(calls.SEARCH)
+    plan = _unary(calls.PLAN)
+    cache_stats = _unary(calls.CACHE_STATS)
+    purge_cache = _unary(calls.PURGE_CACHE)
+    vacuum_cache = _unary(calls.VACUUM_CACHE)

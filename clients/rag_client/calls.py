@@ -1,0 +1,101 @@
+"""Every call of the contract once: its name, how its request is built, what of its response callers get, its deadline.
+
+The blocking and the asyncio clients turn each of these into a method, so that neither can lag behind the other.
+"""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
+
+from google.protobuf.message import Message
+
+from rag_client import deadlines, requests
+from rag_papers.errors import InvalidRequest
+from rag_papers.v1 import ingest_pb2, query_pb2
+from rag_papers.v1.resources_pb2 import Index, Job
+
+P = ParamSpec("P")
+R = TypeVar("R")
+C = TypeVar("C")
+M = TypeVar("M")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Call(Generic[P, R]):
+    """One call of a service."""
+
+    method: str
+    """Name in the contract."""
+    build: Callable[P, Message]
+    """Makes the request; its parameters and docstring become the method's."""
+    pick: Callable[[Any], R]
+    """Takes what is useful out of the response."""
+    deadline: float = deadlines.UNARY
+    """How long the call may take unless the client was given a timeout, seconds."""
+
+    def request(self, *args: P.args, **kwargs: P.kwargs) -> Any:
+        """The request; InvalidRequest for a value that its field cannot hold."""
+        try:
+            return self.build(*args, **kwargs)
+        except ValueError as error:
+            raise InvalidRequest(str(error)) from error
+
+    def method_of(self, function: Callable[Concatenate[C, P], M]) -> Callable[Concatenate[C, P], M]:
+        """`function`, which calls this, under the name, parameters and docstring of the request's builder."""
+        signature = inspect.signature(self.build)
+        itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+        function.__name__ = self.build.__name__
+        function.__doc__ = self.build.__doc__
+        function.__signature__ = signature.replace(  # type: ignore[attr-defined]  # functions have it, Callable hides it
+            parameters=[itself, *signature.parameters.values()], return_annotation=inspect.Signature.empty
+        )
+        return function
+
+
+def _whole(kind: type[R]) -> Callable[[Any], R]:
+    def same(response: R) -> R:
+        return response
+
+    return same
+
+
+def _job(response: ingest_pb2.StartIngestResponse | ingest_pb2.GetJobResponse | ingest_pb2.CancelJobResponse) -> Job:
+    return response.job
+
+
+def _jobs(response: ingest_pb2.ListJobsResponse) -> Iterable[Job]:
+    return response.jobs
+
+
+def _index(response: ingest_pb2.GetIndexResponse) -> Index:
+    return response.index
+
+
+def _indexes(response: ingest_pb2.ListIndexesResponse) -> Iterable[Index]:
+    return response.indexes
+
+
+def _purged(response: query_pb2.PurgeCacheResponse) -> dict[str, int]:
+    purged: Mapping[str, int] = response.purged
+    return dict(purged)
+
+
+START_INGEST = Call(method="StartIngest", build=requests.start_ingest, pick=_job)
+GET_JOB = Call(method="GetJob", build=requests.get_job, pick=_job)
+LIST_JOBS = Call(method="ListJobs", build=requests.list_jobs, pick=_jobs)
+WATCH_JOB = Call(method="WatchJob", build=requests.watch_job, pick=_job)
+CANCEL_JOB = Call(method="CancelJob", build=requests.cancel_job, pick=_job)
+LIST_INDEXES = Call(method="ListIndexes", build=requests.list_indexes, pick=_indexes)
+GET_INDEX = Call(method="GetIndex", build=requests.get_index, pick=_index)
+ASK = Call(method="Ask", build=requests.ask, pick=_whole(query_pb2.AskResponse), deadline=deadlines.ASK)
+SEARCH = Call(method="Search", build=requests.search, pick=_whole(query_pb2.SearchResponse))
+PLAN = Call(method="Plan", build=requests.plan, pick=_whole(query_pb2.PlanResponse))
+CACHE_STATS = Call(method="GetCacheStats", build=requests.cache_stats, pick=_whole(query_pb2.GetCacheStatsResponse))
+PURGE_CACHE = Call(method="PurgeCache", build=requests.purge_cache, pick=_purged)
+VACUUM_CACHE = Call(
+    method="VacuumCache",
+    build=requests.vacuum_cache,
+    pick=_whole(query_pb2.VacuumCacheResponse),
+    deadline=deadlines.VACUUM,
+)

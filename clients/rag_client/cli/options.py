@@ -1,0 +1,114 @@
+"""Options that several commands share."""
+
+import functools
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+
+import click
+
+from rag_client import deadlines
+
+if TYPE_CHECKING:
+    from rag_client import IngestClient, QueryClient
+
+P = ParamSpec("P")
+C = TypeVar("C")
+F = TypeVar("F", bound=Callable[..., Any])
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the response as JSON.")
+
+
+def with_ingest_client(
+    deadline: float | None = deadlines.UNARY,
+) -> Callable[[Callable[Concatenate["IngestClient", bool, P], None]], Callable[..., None]]:
+    """Opens an IngestClient and passes it, and whether --json was given, to the command.
+
+    `deadline` is the default of --timeout; None leaves the option away.
+    """
+
+    def connect(address: str | None, timeout: float | None) -> "IngestClient":
+        from rag_client import IngestClient
+
+        return IngestClient(address, timeout=timeout)
+
+    return _with_client("ingest", "IngestService", connect, deadline)
+
+
+def with_query_client(
+    deadline: float = deadlines.UNARY,
+) -> Callable[[Callable[Concatenate["QueryClient", bool, P], None]], Callable[..., None]]:
+    """Opens a QueryClient and passes it, and whether --json was given, to the command.
+
+    `deadline` is the default of --timeout.
+    """
+
+    def connect(address: str | None, timeout: float | None) -> "QueryClient":
+        from rag_client import QueryClient
+
+        return QueryClient(address, timeout=timeout)
+
+    return _with_client("query", "QueryService", connect, deadline)
+
+
+def _with_client(
+    name: str,
+    service: str,
+    connect: Callable[[str | None, float | None], AbstractContextManager[C]],
+    deadline: float | None,
+) -> Callable[[Callable[Concatenate[C, bool, P], None]], Callable[..., None]]:
+    def decorate(command: Callable[Concatenate[C, bool, P], None]) -> Callable[..., None]:
+        @json_option
+        @click.option(
+            f"--{name}-address",
+            "address",
+            metavar="HOST:PORT",
+            envvar=f"RAG_{name.upper()}_ADDRESS",
+            show_envvar=True,
+            help=f"Where {service} is.",
+        )
+        @functools.wraps(command)
+        def connected(
+            *args: Any, address: str | None, as_json: bool, timeout: float | None = None, **kwargs: Any
+        ) -> None:
+            # gRPC is not loaded yet. What it logs of broken connections is said again, in words, by the command.
+            os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+            with connect(address, timeout) as client:
+                command(client, as_json, *args, **kwargs)
+
+        return connected if deadline is None else timeout_option(deadline, "Longest that the call may take.")(connected)
+
+    return decorate
+
+
+def timeout_option(default: float, help: str) -> Callable[[F], F]:
+    """--timeout SECONDS."""
+    return click.option("--timeout", type=float, metavar="SECONDS", default=default, show_default=True, help=help)
+
+
+def cache_options(command: F) -> Callable[..., None]:
+    """--no-cache and --refresh, passed on as the contract's use_cache and refresh."""
+
+    @click.option("--refresh", is_flag=True, help="Compute anew and replace what is cached.")
+    @click.option("--no-cache", is_flag=True, help="Neither read nor write any cache.")
+    @functools.wraps(command)
+    def checked(*args: Any, no_cache: bool, refresh: bool, **kwargs: Any) -> None:
+        if no_cache and refresh:
+            raise click.UsageError("--no-cache and --refresh exclude each other")
+        command(*args, use_cache=False if no_cache else None, refresh=refresh, **kwargs)
+
+    return checked
+
+
+def retrieval_options(command: F) -> F:
+    """Where to look, and how the ranking is made."""
+    for option in (
+        click.option("--vector-weight", type=float, help="Weight of the vectors in the ranking."),
+        click.option("--bm25-weight", type=float, help="Weight of BM25 in the ranking."),
+        click.option("--top-k", type=int, metavar="N", help="Passages to retrieve."),
+        click.option("--corpus-id", default="", metavar="ID", help="A version; default: the active one."),
+        click.option("--corpus", default="", metavar="NAME", help="The corpus; default: the one published last."),
+    ):
+        command = option(command)
+    return command

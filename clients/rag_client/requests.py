@@ -1,0 +1,123 @@
+"""The requests of both services, each built in one place for the blocking and the asyncio clients."""
+
+import os
+from collections.abc import Iterable
+
+from rag_client.words import value_of
+from rag_papers.v1 import ingest_pb2, query_pb2
+from rag_papers.v1.resources_pb2 import JobState
+
+
+def start_ingest(
+    corpus_dir: str | os.PathLike[str],
+    *,
+    corpus: str = "",
+    model_name: str = "",
+    use_cache: bool | None = None,
+    request_id: str = "",
+) -> ingest_pb2.StartIngestRequest:
+    """Queues a job that ingests a directory of the service's machine; returns the job at once."""
+    return ingest_pb2.StartIngestRequest(
+        corpus_dir=os.fspath(corpus_dir),
+        corpus=corpus,
+        model_name=model_name,
+        use_cache=use_cache,
+        request_id=request_id,
+    )
+
+
+def get_job(job_id: str) -> ingest_pb2.GetJobRequest:
+    """Returns a job as it is now."""
+    return ingest_pb2.GetJobRequest(job_id=job_id)
+
+
+def list_jobs(*, state: str | None = None, page_size: int = 0) -> ingest_pb2.ListJobsRequest:
+    """Lists all jobs, or those in a state such as "running", newest first, fetching page after page."""
+    wanted = JobState.JOB_STATE_UNSPECIFIED if state is None else value_of(JobState, state)
+    return ingest_pb2.ListJobsRequest(state=wanted, page_size=page_size)
+
+
+def watch_job(job_id: str, after_revision: int = 0) -> ingest_pb2.WatchJobRequest:
+    """Streams a job until it has ended."""
+    return ingest_pb2.WatchJobRequest(job_id=job_id, after_revision=after_revision)
+
+
+def cancel_job(job_id: str) -> ingest_pb2.CancelJobRequest:
+    """Cancels a job and returns it; harmless on one that has ended."""
+    return ingest_pb2.CancelJobRequest(job_id=job_id)
+
+
+def list_indexes(*, corpus: str = "", page_size: int = 0) -> ingest_pb2.ListIndexesRequest:
+    """Lists the published versions of one corpus or of all, newest first, fetching page after page."""
+    return ingest_pb2.ListIndexesRequest(corpus=corpus, page_size=page_size)
+
+
+def get_index(*, corpus: str = "", corpus_id: str = "") -> ingest_pb2.GetIndexRequest:
+    """Returns one published version: the corpus's active one unless `corpus_id` names another."""
+    return ingest_pb2.GetIndexRequest(corpus=corpus, corpus_id=corpus_id)
+
+
+def ask(
+    query: str,
+    *,
+    intent: str = "",
+    corpus: str = "",
+    corpus_id: str = "",
+    use_cache: bool | None = None,
+    refresh: bool = False,
+    config: query_pb2.AskConfig | None = None,
+) -> query_pb2.AskRequest:
+    """Answers a question in sentences that carry citations."""
+    return query_pb2.AskRequest(
+        query=query,
+        intent=intent,
+        corpus=corpus,
+        corpus_id=corpus_id,
+        use_cache=use_cache,
+        refresh=refresh,
+        config=config,
+    )
+
+
+def search(
+    query: str,
+    *,
+    corpus: str = "",
+    corpus_id: str = "",
+    top_k: int | None = None,
+    bm25_weight: float | None = None,
+    vector_weight: float | None = None,
+    use_cache: bool | None = None,
+    refresh: bool = False,
+) -> query_pb2.SearchRequest:
+    """Retrieves passages without answering."""
+    return query_pb2.SearchRequest(
+        query=query,
+        corpus=corpus,
+        corpus_id=corpus_id,
+        top_k=top_k,
+        bm25_weight=bm25_weight,
+        vector_weight=vector_weight,
+        use_cache=use_cache,
+        refresh=refresh,
+    )
+
+
+def plan(query: str, *, intent: str = "", config: query_pb2.AskConfig | None = None) -> query_pb2.PlanRequest:
+    """Returns what `ask` would do, without doing it."""
+    return query_pb2.PlanRequest(query=query, intent=intent, config=config)
+
+
+def cache_stats() -> query_pb2.GetCacheStatsRequest:
+    """Returns size and age of every cache table."""
+    return query_pb2.GetCacheStatsRequest()
+
+
+def purge_cache(tables: Iterable[str]) -> query_pb2.PurgeCacheRequest:
+    """Deletes all entries of the named cache tables, or of "all"; returns how many, by table."""
+    return query_pb2.PurgeCacheRequest(tables=tables)
+
+
+def vacuum_cache() -> query_pb2.VacuumCacheRequest:
+    """Returns the space of deleted cache entries to the file system."""
+    return query_pb2.VacuumCacheRequest()

@@ -1,0 +1,206 @@
+"""What the clients send, what they return, and what they raise."""
+
+import asyncio
+import inspect
+
+import pytest
+from scripted_server import ScriptedServer, index, job, until_cancelled
+
+from rag_client import AsyncIngestClient, AsyncQueryClient, IngestClient, QueryClient, calls
+from rag_papers import errors
+from rag_papers.v1 import ingest_pb2, query_pb2
+from rag_papers.v1.resources_pb2 import JobState
+
+
+def test_a_start_sends_what_was_given_and_returns_the_job(server):
+    server.on("StartIngest", ingest_pb2.StartIngestResponse(job=job()))
+    with IngestClient(server.address) as client:
+        started = client.start_ingest("/srv/papers", corpus="papers", model_name="m", use_cache=False, request_id="r")
+    assert started == job()
+    assert server.seen["StartIngest"] == [
+        ingest_pb2.StartIngestRequest(
+            corpus_dir="/srv/papers", corpus="papers", model_name="m", use_cache=False, request_id="r"
+        )
+    ]
+
+
+def test_what_is_not_given_is_not_sent(server):
+    server.on("StartIngest", ingest_pb2.StartIngestResponse(job=job()))
+    server.on("Search", query_pb2.SearchResponse())
+    with IngestClient(server.address) as ingest, QueryClient(server.address) as query:
+        ingest.start_ingest("/srv/papers")
+        query.search("bm25")
+        query.search("bm25", bm25_weight=0.0)
+    assert not server.seen["StartIngest"][0].HasField("use_cache")
+    unset, zero = server.seen["Search"]
+    assert not unset.HasField("bm25_weight") and not unset.HasField("top_k")
+    assert zero.HasField("bm25_weight")
+
+
+def test_every_query_call(server):
+    answer, plan = query_pb2.AskResponse(answer="yes"), query_pb2.PlanResponse(intent="definition")
+    stats = query_pb2.GetCacheStatsResponse(file_bytes=7)
+    server.on("Ask", answer)
+    server.on("Plan", plan)
+    server.on("GetCacheStats", stats)
+    server.on("PurgeCache", query_pb2.PurgeCacheResponse(purged={"answers": 42}))
+    server.on("VacuumCache", query_pb2.VacuumCacheResponse(bytes_before=9, bytes_after=4))
+    config = query_pb2.AskConfig(max_repairs=0)
+    with QueryClient(server.address) as client:
+        assert client.ask("q", intent="definition", corpus="c", corpus_id="i", refresh=True, config=config) == answer
+        assert client.plan("q", intent="definition", config=config) == plan
+        assert client.cache_stats() == stats
+        assert client.purge_cache(["answers", "retrieval"]) == {"answers": 42}
+        assert client.vacuum_cache().bytes_after == 4
+    assert server.seen["Ask"] == [
+        query_pb2.AskRequest(query="q", intent="definition", corpus="c", corpus_id="i", refresh=True, config=config)
+    ]
+    assert server.seen["PurgeCache"][0].tables == ["answers", "retrieval"]
+
+
+def test_indexes(server):
+    server.on("GetIndex", ingest_pb2.GetIndexResponse(index=index()))
+    server.on(
+        "ListIndexes",
+        ingest_pb2.ListIndexesResponse(indexes=[index()], next_page_token="2"),
+        ingest_pb2.ListIndexesResponse(indexes=[index(corpus_id="b" * 16)]),
+    )
+    with IngestClient(server.address) as client:
+        assert client.get_index(corpus="papers") == index()
+        assert [found.corpus_id for found in client.list_indexes(corpus="papers")] == [index().corpus_id, "b" * 16]
+    assert [request.page_token for request in server.seen["ListIndexes"]] == ["", "2"]
+    assert {request.corpus for request in server.seen["ListIndexes"]} == {"papers"}
+
+
+def _three_pages(server: ScriptedServer) -> None:
+    server.on(
+        "ListJobs",
+        *(
+            ingest_pb2.ListJobsResponse(jobs=[job(n), job(n + 1)], next_page_token=token)
+            for n, token in ((1, "a"), (3, "b"), (5, ""))
+        ),
+    )
+
+
+def test_a_list_goes_through_all_pages_and_only_as_far_as_it_is_read(server):
+    _three_pages(server)
+    with IngestClient(server.address) as client:
+        found = client.list_jobs(state="running", page_size=2)
+        assert [next(found).revision for _ in range(3)] == [1, 2, 3]
+        assert len(server.seen["ListJobs"]) == 2
+        assert [rest.revision for rest in found] == [4, 5, 6]
+    assert [request.page_token for request in server.seen["ListJobs"]] == ["", "a", "b"]
+    assert all(
+        request.page_size == 2 and request.state == JobState.JOB_STATE_RUNNING for request in server.seen["ListJobs"]
+    )
+
+
+@pytest.mark.parametrize("kind", errors.ERRORS, ids=lambda kind: kind.reason)
+def test_every_reason_arrives_as_its_error(server, kind):
+    sent = kind("what happened", where="here")
+    server.on("PurgeCache", sent)
+
+    async def asynchronously() -> errors.RagError:
+        async with AsyncQueryClient(server.address) as client:
+            with pytest.raises(errors.RagError) as caught:
+                await client.purge_cache(["answers"])
+            return caught.value
+
+    with QueryClient(server.address) as client, pytest.raises(errors.RagError) as caught:
+        client.purge_cache(["answers"])
+    for error in (caught.value, asyncio.run(asynchronously())):
+        assert type(error) is kind
+        assert (error.message, error.metadata) == ("what happened", {"where": "here"})
+
+
+def test_what_an_error_carries_arrives_too(server):
+    server.on("StartIngest", errors.QueueFull("full", retry_after=2.5))
+    server.on("PurgeCache", errors.InvalidRequest(violations={"tables": "none given"}))
+    with IngestClient(server.address) as client, pytest.raises(errors.QueueFull) as full:
+        client.start_ingest("/srv/papers")
+    with QueryClient(server.address) as client, pytest.raises(errors.InvalidRequest) as invalid:
+        client.purge_cache([])
+    assert full.value.retry_after == 2.5
+    assert invalid.value.violations == {"tables": "none given"}
+
+
+def test_nobody_there_is_unreachable():
+    nobody = ScriptedServer()
+    nobody.stop()
+    with QueryClient(nobody.address) as client, pytest.raises(errors.Unreachable, match=nobody.address):
+        client.cache_stats()
+    with IngestClient(nobody.address) as client, pytest.raises(errors.Unreachable):
+        next(client.watch_job("x"))
+
+
+def test_a_timeout_is_a_deadline(server):
+    server.on("PurgeCache", until_cancelled)
+    with QueryClient(server.address, timeout=0.05) as client, pytest.raises(errors.DeadlineExceeded):
+        client.purge_cache(["all"])
+
+
+@pytest.mark.parametrize("seconds", [0, -1, float("nan"), float("inf")])
+def test_a_timeout_that_nothing_could_keep_is_refused(seconds):
+    with pytest.raises(errors.InvalidRequest, match="timeout"):
+        QueryClient("127.0.0.1:1", timeout=seconds)
+
+
+def test_a_value_that_its_field_cannot_hold_is_an_invalid_request(server):
+    with QueryClient(server.address) as client:
+        with pytest.raises(errors.InvalidRequest, match="out of range"):
+            client.search("q", top_k=10**12)
+        with pytest.raises(errors.InvalidRequest):
+            client.search("not text \udcff")
+    with IngestClient(server.address) as client, pytest.raises(errors.InvalidRequest, match="queued, running"):
+        client.list_jobs(state="dancing")
+    assert not server.seen
+
+
+def test_the_environment_says_where_the_services_are(monkeypatch):
+    monkeypatch.setenv("RAG_INGEST_ADDRESS", "127.0.0.1:7001")
+    monkeypatch.setenv("RAG_QUERY_ADDRESS", "127.0.0.1:7002")
+    with IngestClient() as ingest, QueryClient() as query:
+        assert (ingest.address, query.address) == ("127.0.0.1:7001", "127.0.0.1:7002")
+
+
+def test_the_asyncio_clients_make_the_same_calls(server):
+    server.on("StartIngest", ingest_pb2.StartIngestResponse(job=job()))
+    server.on("GetJob", ingest_pb2.GetJobResponse(job=job(2)))
+    server.on("CancelJob", ingest_pb2.CancelJobResponse(job=job(3)))
+    server.on("Ask", query_pb2.AskResponse(answer="yes"))
+    _three_pages(server)
+
+    async def run() -> None:
+        async with AsyncIngestClient(server.address) as ingest, AsyncQueryClient(server.address) as query:
+            assert (await ingest.start_ingest("/srv/papers", use_cache=False)).revision == 1
+            assert (await ingest.get_job("x")).revision == 2
+            assert (await ingest.cancel_job("x")).revision == 3
+            assert [found.revision async for found in ingest.list_jobs()] == [1, 2, 3, 4, 5, 6]
+            assert (await query.ask("q", use_cache=False)).answer == "yes"
+            with pytest.raises(errors.InvalidRequest):
+                await query.search("q", top_k=10**12)
+
+    asyncio.run(run())
+    assert not server.seen["StartIngest"][0].use_cache and server.seen["Ask"][0].HasField("use_cache")
+
+
+@pytest.mark.parametrize(("blocking", "aio"), [(IngestClient, AsyncIngestClient), (QueryClient, AsyncQueryClient)])
+def test_both_kinds_of_client_offer_the_same_methods(blocking, aio):
+    def public(kind: type) -> dict[str, list[str]]:
+        return {
+            name: list(inspect.signature(member).parameters)
+            for name, member in inspect.getmembers(kind, callable)
+            if not name.startswith("_")
+        }
+
+    assert public(blocking) == public(aio)
+    assert all(inspect.getdoc(getattr(kind, name)) for kind in (blocking, aio) for name in public(kind))
+
+
+def test_every_rpc_of_the_contract_has_a_call():
+    offered = {call.method for call in vars(calls).values() if isinstance(call, calls.Call)}
+    services = (
+        ingest_pb2.DESCRIPTOR.services_by_name["IngestService"],
+        query_pb2.DESCRIPTOR.services_by_name["QueryService"],
+    )
+    assert offered == {method.name for service in services for method in service.methods}
