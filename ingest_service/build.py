@@ -22,6 +22,7 @@ from rag_papers.persist.index_store import (
     FileError,
     IndexBuilder,
     PassageRecord,
+    read_documents,
     read_failures,
     verify,
 )
@@ -97,16 +98,15 @@ def _already_published(task: Task, found: Scan, encoder: Encoder) -> Outcome | N
 
 def _report_published(task: Task, outcome: Outcome, found: Scan, report: Report) -> None:
     """Says of an index that is there already what building it would have said."""
-    errors = read_failures(Path(task.indexes) / outcome.corpus_id)
-    files = {source.path for source in found.files}
-    failed = sum(error.path in files for error in errors)
+    index = Path(task.indexes) / outcome.corpus_id
+    read = {document.path for document in read_documents(index)}
     report(
         JobStage.SCAN,
         1.0,
         "nothing has changed",
-        files_done=len(files) - failed,
-        files_failed=failed + len(found.errors),
-        file_errors=errors[:MAX_FILE_ERRORS],
+        files_done=len(read),
+        files_failed=len(found.files) - len(read) + len(found.errors),
+        file_errors=read_failures(index)[:MAX_FILE_ERRORS],
         passages_total=outcome.embed_hits,
         passages_done=outcome.embed_hits,
     )
@@ -154,7 +154,7 @@ class _Papers:
             elif document.document_id in self._ids:
                 self.errors.append(
                     FileError(
-                        path=source.path,
+                        path=document.place,
                         reason="DUPLICATE_ID",
                         message=f"another document has the id {document.document_id!r}",
                     )

@@ -12,6 +12,8 @@ MAX_PASSAGE_TOKENS = 256
 CHUNKER = f"sentences-1/{MAX_PASSAGE_TOKENS}"
 """Identity of the chunker; part of corpus_id, so changed whenever a document may give other passages."""
 
+_SPACES = " \n\t\u3000"  # where a sentence that is too long is divided
+
 CountTokens = Callable[[Sequence[str]], list[int]]
 """Tokens of each text for the encoder."""
 
@@ -54,19 +56,17 @@ def chunk(document: Document, path: str, *, max_tokens: int, count_tokens: Count
 
 def _pack(text: str, section: Section, budget: int, count_tokens: CountTokens) -> list[Span]:
     body = text[section.start : section.end]
-    pieces = _fitting(body, sentences(body), budget, count_tokens)
-    packed: list[list[Span]] = []
+    runs: list[list[Span]] = []
     used = 0
-    for span, tokens in pieces:
-        if packed and used + tokens <= budget:
-            packed[-1].append(span)
+    for span, tokens in _fitting(body, sentences(body), budget, count_tokens):
+        if runs and used + tokens <= budget:
+            runs[-1].append(span)
             used += tokens
         else:
-            packed.append([span])
+            runs.append([span])
             used = tokens
-    # Tokens of neighbours may join into more than their sum, so what was packed is counted once more.
-    fitted = _fitting(body, [Span(run[0].start, run[-1].end) for run in packed], budget, count_tokens)
-    return [Span(section.start + span.start, section.start + span.end) for span, _ in fitted]
+    joined = _joined(body, runs, budget, count_tokens)
+    return [Span(section.start + span.start, section.start + span.end) for span in joined]
 
 
 def _fitting(text: str, spans: Sequence[Span], budget: int, count_tokens: CountTokens) -> list[tuple[Span, int]]:
@@ -81,11 +81,27 @@ def _fitting(text: str, spans: Sequence[Span], budget: int, count_tokens: CountT
     return found
 
 
+def _joined(text: str, runs: Sequence[Sequence[Span]], budget: int, count_tokens: CountTokens) -> list[Span]:
+    """Each run of spans as one. Tokens of neighbours may join into more than their sum: runs over `budget` are divided
+    between two of their spans until they fit.
+    """
+    whole = [Span(run[0].start, run[-1].end) for run in runs]
+    counted = count_tokens([text[span.start : span.end] for span in whole])
+    found: list[Span] = []
+    for run, span, tokens in zip(runs, whole, counted, strict=True):
+        middle = len(run) // 2
+        if tokens <= budget or not middle:
+            found.append(span)
+        else:
+            found += _joined(text, [run[:middle], run[middle:]], budget, count_tokens)
+    return found
+
+
 def _halves(text: str, span: Span) -> list[Span]:
     middle = (span.start + span.end) // 2
-    before, after = text.rfind(" ", span.start + 1, middle), text.find(" ", middle, span.end - 1)
-    cuts = [cut for cut in (before, after) if cut > 0]
-    cut = min(cuts, key=lambda cut: abs(cut - middle)) if cuts else middle
+    cuts = [text.rfind(space, span.start + 1, middle) for space in _SPACES]
+    cuts += [text.find(space, middle, span.end - 1) for space in _SPACES]
+    cut = min((cut for cut in cuts if cut > 0), key=lambda cut: abs(cut - middle), default=middle)
     left, right = text[span.start : cut], text[cut : span.end]
     halves = [Span(span.start, span.start + len(left.rstrip())), Span(span.end - len(right.lstrip()), span.end)]
     return [half for half in halves if half.start < half.end]

@@ -88,18 +88,18 @@ def timestamp(seconds: float) -> Timestamp:
     return Timestamp(seconds=int(whole), nanos=int(fraction * 1e9))
 
 
-def state_filter(state: "pb.JobState.ValueType") -> JobState | None:
-    """The state to list, None for all. Raises InvalidRequest."""
-    if state == pb.JOB_STATE_UNSPECIFIED:
-        return None
-    for own, number in STATES.items():
-        if number == state:
-            return own
-    raise InvalidRequest(violations={"state": f"{state} is no state of a job"})
+def in_state(job: Job, state: "pb.JobState.ValueType") -> bool:
+    """Whether a filter lets the job through."""
+    return state in (pb.JOB_STATE_UNSPECIFIED, STATES[job.state])
 
 
-def page_size(size: int) -> int:
-    """The number of items to return. Raises InvalidRequest."""
+def page_size(size: int, state: "pb.JobState.ValueType" = pb.JOB_STATE_UNSPECIFIED) -> int:
+    """The number of items to return. Raises InvalidRequest, also for a state that is none."""
+    violations: dict[str, str] = {}
     if not 0 <= size <= MAX_PAGE:
-        raise InvalidRequest(violations={"page_size": f"it must be between 1 and {MAX_PAGE}, or 0 for {DEFAULT_PAGE}"})
+        violations["page_size"] = f"it must be between 1 and {MAX_PAGE}, or 0 for {DEFAULT_PAGE}"
+    if state not in pb.JobState.values():
+        violations["state"] = f"{state} is no state of a job"
+    if violations:
+        raise InvalidRequest(violations=violations)
     return size or DEFAULT_PAGE

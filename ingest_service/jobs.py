@@ -96,10 +96,11 @@ class JobManager:
             return job
         if job_id in self._queue:
             self._queue.remove(job_id)
-            return await self._end(job_id, JobState.CANCELLED, "cancelled before it ran")
+            job = await self._end(job_id, JobState.CANCELLED, "cancelled before it ran")
+            self._dispatch()
+            return job
         job = await self._ledger.change(job_id, cancel_requested=True, message="is being cancelled")
-        if job_id in self._running and job_id not in self._publishing:
-            self._running[job_id].cancel()
+        self._interrupt(job_id)
         return job
 
     async def drain(self) -> None:
@@ -107,11 +108,18 @@ class JobManager:
         async with self._submitting:
             self._draining = True
         tasks = list(self._running.values())
-        for job_id, task in self._running.items():
-            if job_id not in self._publishing:
-                task.cancel()
+        for job_id in self._running:
+            self._interrupt(job_id)
         await asyncio.gather(*tasks, return_exceptions=True)
         self._ledger.end_watches()
+
+    def _interrupt(self, job_id: str) -> None:
+        """Ends the worker of a running job, unless its index is being published. Once: a second time would interrupt
+        the tidying up.
+        """
+        task = self._running.get(job_id)
+        if task is not None and job_id not in self._publishing and not task.cancelling():
+            task.cancel()
 
     def _dispatch(self) -> None:
         while self._queue and len(self._running) < self._settings.max_workers and not self._draining:

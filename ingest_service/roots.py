@@ -14,10 +14,11 @@ def corpus_directory(corpus_dir: str, roots: Sequence[Path]) -> Path:
     """
     try:
         path = Path(corpus_dir).resolve()
+        str(path).encode()  # a link may lead to a name that is not UTF-8, which no message could hold
         allowed = any(path.is_relative_to(root.resolve()) for root in roots)
         if allowed and not path.is_dir():
             raise DirectoryNotFound(f"there is no directory {corpus_dir}", corpus_dir=corpus_dir)
-    except (ValueError, OSError, RuntimeError):  # NUL in the name, too long a name, links in a circle
+    except (ValueError, OSError, RuntimeError):  # NUL or not UTF-8, too long a name, links in a circle
         raise InvalidRequest(violations={"corpus_dir": "it is not a path"}) from None
     if not allowed:
         raise DirectoryNotAllowed(

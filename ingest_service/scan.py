@@ -3,7 +3,7 @@
 import dataclasses
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -38,17 +38,20 @@ class Scan:
 
 
 def scan(root: Path) -> Scan:
-    """The papers below `root`, which must be resolved. Links that lead out of it are errors."""
+    """The papers below `root`, which must be resolved. Links that lead out of it, or to directories, are errors."""
     files: list[SourceFile] = []
     errors: list[FileError] = []
     skipped = 0
-    for relative, names in _walk(root):
-        for name in names:
-            path = (relative / name).as_posix()
-            if not _is_paper(name, names):
-                skipped += 1
-                continue
-            found = _examine(root, path)
+
+    def not_listed(error: OSError) -> None:
+        path = _shown(Path(error.filename).relative_to(root).as_posix())
+        errors.append(FileError(path=path, reason="UNREADABLE", message=f"the directory: {error.strerror}"))
+
+    for relative, names, links in _walk(root, not_listed):
+        papers = [name for name in names if _is_paper(name, names)]
+        skipped += len(names) - len(papers)
+        for name in (*papers, *links):
+            found = _examine(root, (relative / name).as_posix())
             (files if isinstance(found, SourceFile) else errors).append(found)  # type: ignore[arg-type]
     return Scan(
         files=tuple(sorted(files, key=lambda file: file.path)),
@@ -59,7 +62,7 @@ def scan(root: Path) -> Scan:
 
 def has_papers(root: Path) -> bool:
     """Whether a file below `root` has a supported suffix."""
-    return any(_is_paper(name, names) for _, names in _walk(root) for name in names)
+    return any(_is_paper(name, names) for _, names, _ in _walk(root) for name in names)
 
 
 def open_regular(path: Path) -> BinaryIO:
@@ -71,10 +74,14 @@ def open_regular(path: Path) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _walk(root: Path) -> Iterator[tuple[PurePosixPath, list[str]]]:
-    for directory, directories, names in os.walk(root):
+def _walk(
+    root: Path, on_error: Callable[[OSError], None] | None = None
+) -> Iterator[tuple[PurePosixPath, list[str], list[str]]]:
+    """Directories with the names of the files and of the links to directories in them; links are not followed."""
+    for directory, directories, names in os.walk(root, onerror=on_error):
         directories[:] = sorted(name for name in directories if not name.startswith("."))
-        yield PurePosixPath(Path(directory).relative_to(root)), sorted(names)
+        links = [name for name in directories if (Path(directory) / name).is_symlink()]
+        yield PurePosixPath(Path(directory).relative_to(root)), sorted(names), links
 
 
 def _is_paper(name: str, siblings: list[str]) -> bool:
@@ -88,8 +95,7 @@ def _examine(root: Path, path: str) -> SourceFile | FileError:
     try:
         path.encode()
     except UnicodeEncodeError:
-        shown = path.encode("utf-8", "backslashreplace").decode()
-        return FileError(path=shown, reason="UNREADABLE", message="its name is not UTF-8")
+        return FileError(path=_shown(path), reason="UNREADABLE", message="its name is not UTF-8")
     try:
         location = (root / path).resolve(strict=True)
         status = location.stat()
@@ -97,6 +103,12 @@ def _examine(root: Path, path: str) -> SourceFile | FileError:
         return FileError(path=path, reason="UNREADABLE", message="it cannot be reached")
     if not location.is_relative_to(root):
         return FileError(path=path, reason="OUTSIDE_ROOT", message="it is a link that leads out of the directory")
+    if stat.S_ISDIR(status.st_mode):
+        return FileError(path=path, reason="NOT_A_FILE", message="it is a link to a directory, which is not followed")
     if not stat.S_ISREG(status.st_mode):
         return FileError(path=path, reason="NOT_A_FILE", message="it is not a regular file")
     return SourceFile(path=path, location=location, size=status.st_size)
+
+
+def _shown(path: str) -> str:
+    return path.encode("utf-8", "backslashreplace").decode()

@@ -63,8 +63,8 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         """Lists jobs, newest first."""
-        size, state = convert.page_size(request.page_size), convert.state_filter(request.state)
-        jobs = [job for job in self._ledger.all() if state in (None, job.state)]
+        size = convert.page_size(request.page_size, request.state)
+        jobs = [job for job in self._ledger.all() if convert.in_state(job, request.state)]
         page, token = _page(jobs, [job.job_id for job in jobs], size, request.page_token)
         return pb.ListJobsResponse(jobs=[convert.job_message(job) for job in page], next_page_token=token)
 

@@ -1,1 +1,1 @@
-"""."""
+"""QueryService: answers questions from published indexes, and administers the caches."""

@@ -11,8 +11,9 @@ from typing import Any, Self, get_type_hints
 from rag_papers.errors import InvalidRequest
 
 
-def _setting(default: Any, help: str, *, unit: str = "", low: float = -math.inf) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help, "unit": unit, "low": low})
+def _setting(default: Any, help: str, *, unit: str = "", low: float = -math.inf, choices: Sequence[str] = ()) -> Any:
+    metadata = {"help": help, "unit": unit, "low": low, "choices": choices}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class Settings:
     max_query_chars: int = _setting(4000, "longest question", unit="characters", low=1)
     query_threads: int = _setting(4, "questions worked on at once", unit="threads", low=1)
     drain_seconds: float = _setting(10.0, "how long calls in flight may take at shutdown", unit="seconds", low=0)
-    log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR")
+    log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
 
     def __post_init__(self) -> None:
         # The directories that default to a place inside another one, or beside the process.
@@ -73,7 +74,7 @@ class Settings:
             if not text:
                 continue
             try:
-                values[field.name] = _parse(text, types[field.name], field.metadata["low"])
+                values[field.name] = _parse(text, types[field.name], field.metadata)
             except ValueError as error:
                 violations[name] = str(error)
         if violations:
@@ -109,25 +110,35 @@ def flag_name(field: str) -> str:
     return f"--{field.replace('_', '-')}"
 
 
-def _parse(text: str, type_: Any, low: float) -> Any:
+def _parse(text: str, type_: Any, metadata: Mapping[str, Any]) -> Any:
     if type_ is bool:
         lowered = text.strip().lower()
         if lowered not in _BOOLEANS:
             raise ValueError(f"{text!r} is neither true nor false")
         return _BOOLEANS[lowered]
     if type_ is Path:
-        return Path(text).expanduser()
+        return _path(text)
     if type_ == tuple[Path, ...]:
-        return tuple(Path(part).expanduser() for part in text.split(os.pathsep) if part)
+        return tuple(_path(part) for part in text.split(os.pathsep) if part)
     if type_ is str:
+        choices = metadata["choices"]
+        if choices and text.upper() not in choices:
+            raise ValueError(f"{text!r} is none of {', '.join(choices)}")
         return text
     try:
         number = type_(text)
     except ValueError:
         raise ValueError(f"{text!r} is not a number") from None
-    if not math.isfinite(number) or number < low:
-        raise ValueError(f"{text} is not {low} or more")
+    if not math.isfinite(number) or number < metadata["low"]:
+        raise ValueError(f"{text} is not {metadata['low']} or more")
     return number
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()  # "." would be Path(), which stands for the default
+    except RuntimeError as error:  # "~nobody"
+        raise ValueError(f"{text!r}: {error}") from None
 
 
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 
-from ingest_service.readers.document import ByteSource, Document, Section, no_text
+from ingest_service.readers.document import ByteSource, Document, Section, has_text, no_text
 from rag_papers.persist.index_store import FileError
 
 
@@ -39,9 +39,8 @@ def _document(place: str, line: bytes) -> Document | FileError:
         f"{document_id}{title}{text}".encode()
     except UnicodeEncodeError:
         return FileError(path=place, reason="BAD_LINE", message="it holds half of a surrogate pair")
-    text = text if text.strip() else title or ""
-    if not text.strip():
+    text = text if has_text(text) else title or ""
+    if not has_text(text):
         return no_text(place)
-    return Document(
-        document_id=document_id, title=title or "", text=text, sections=(Section(heading="", start=0, end=len(text)),)
-    )
+    whole = Section(heading="", start=0, end=len(text))
+    return Document(document_id=document_id, place=place, title=title or "", text=text, sections=(whole,))

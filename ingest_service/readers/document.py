@@ -1,10 +1,13 @@
 """What readers produce, and how they are called."""
 
 import dataclasses
+import re
 from collections.abc import Iterator
 from typing import Protocol
 
 from rag_papers.persist.index_store import FileError
+
+_TEXT = re.compile(r"[^\s\ufeff]")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,6 +25,8 @@ class Document:
     """A paper."""
 
     document_id: str
+    place: str
+    """Path of its file, relative; for a line of a file, path and line number: "corpus.jsonl:17"."""
     title: str
     text: str
     """The extracted text; citations point into its UTF-8 bytes."""
@@ -58,6 +63,11 @@ def read_text(path: str, file: ByteSource, limit: int) -> str | FileError:
         return data.decode("utf-8")
     except UnicodeDecodeError as error:
         return FileError(path=path, reason="NOT_UTF8", message=f"byte {error.start} is not UTF-8")
+
+
+def has_text(text: str, start: int = 0, end: int | None = None) -> bool:
+    """Whether there is more than white space and byte order marks in `text[start:end]`."""
+    return _TEXT.search(text, start, len(text) if end is None else end) is not None
 
 
 def no_text(path: str) -> FileError:

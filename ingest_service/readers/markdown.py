@@ -4,12 +4,12 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from ingest_service.readers.document import ByteSource, Document, Section, no_text, read_text
+from ingest_service.readers.document import ByteSource, Document, Section, has_text, no_text, read_text
 from rag_papers.persist.index_store import FileError
 
 _LINE = re.compile(r"[^\n]*\n?")
-_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t\r]*$")
-_FENCE = re.compile(r" {0,3}(```|~~~)")
+_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t\r]*$")
+_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)$")
 
 
 def read(path: str, file: ByteSource, limit: int) -> Iterator[Document | FileError]:
@@ -20,7 +20,8 @@ def read(path: str, file: ByteSource, limit: int) -> Iterator[Document | FileErr
         return
     title, sections = _sections(text)
     if sections:
-        yield Document(document_id=path, title=title or PurePosixPath(path).stem, text=text, sections=sections)
+        title = title or PurePosixPath(path).stem
+        yield Document(document_id=path, place=path, title=title, text=text, sections=sections)
     else:
         yield no_text(path)
 
@@ -32,13 +33,15 @@ def _sections(text: str) -> tuple[str, tuple[Section, ...]]:
     start, fence = 0, ""
 
     def close(end: int) -> None:
-        if text[start:end].strip("\ufeff \t\r\n"):
+        if has_text(text, start, end):
             found.append(Section(heading=" > ".join(heading for _, heading in above), start=start, end=end))
 
     for line in _LINE.finditer(text):
         content = line.group().removesuffix("\n").removeprefix("\ufeff")
         if mark := _FENCE.match(content):
-            fence = "" if fence == mark[1] else fence or mark[1]
+            # The end of fenced code is a fence of the same mark, at least as long, that says nothing more.
+            closes = fence and mark[1].startswith(fence) and not mark[2].strip()
+            fence = "" if closes else fence or mark[1]
         heading = None if fence else _HEADING.match(content)
         if heading is None:
             continue

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from ingest_service.readers.document import ByteSource, Document, Section, no_text, read_text
+from ingest_service.readers.document import ByteSource, Document, Section, has_text, no_text, read_text
 from rag_papers.persist.index_store import FileError
 
 _LONGEST_TITLE = 200
@@ -14,11 +14,12 @@ def read(path: str, file: ByteSource, limit: int) -> Iterator[Document | FileErr
     text = read_text(path, file, limit)
     if isinstance(text, FileError):
         yield text
-    elif not text.strip("\ufeff \t\r\n"):
+    elif not has_text(text):
         yield no_text(path)
     else:
+        title = _title(text) or PurePosixPath(path).stem
         whole = Section(heading="", start=0, end=len(text))
-        yield Document(document_id=path, title=_title(text) or PurePosixPath(path).stem, text=text, sections=(whole,))
+        yield Document(document_id=path, place=path, title=title, text=text, sections=(whole,))
 
 
 def _title(text: str) -> str:

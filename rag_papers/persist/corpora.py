@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import logging
 import re
 import unicodedata
 from pathlib import Path
 
 from rag_papers.errors import InvalidRequest
 from rag_papers.persist.files import write_atomic
+
+logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[^\W_][\w .-]{0,63}")
 _MAX_NAME_BYTES = 200  # with ".json" and a temporary suffix it must fit into a file name
@@ -37,8 +40,10 @@ class Corpus:
 
     def versions(self) -> list[Version]:
         """Every version once, under its latest publication, newest first."""
-        latest = {version.corpus_id: version for version in self.history}
-        return sorted(latest.values(), key=lambda version: version.publish_time, reverse=True)
+        latest: dict[str, Version] = {}
+        for version in reversed(self.history):  # their order, not their times: clocks are set back at times
+            latest.setdefault(version.corpus_id, version)
+        return list(latest.values())
 
 
 def valid_name(name: str) -> str:
@@ -65,11 +70,11 @@ class Corpora:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        self._cached: dict[str, tuple[tuple[int, int, int], Corpus]] = {}
+        self._cached: dict[str, tuple[tuple[int, int, int], Corpus | None]] = {}
 
     def all(self) -> dict[str, Corpus]:
-        """Every corpus by name, as on disk now."""
-        found: dict[str, tuple[tuple[int, int, int], Corpus]] = {}
+        """Every corpus by name, as on disk now. A file that is no pointer is reported in the log and left out."""
+        found: dict[str, tuple[tuple[int, int, int], Corpus | None]] = {}
         for path in self._directory.glob("[!.]*.json"):
             try:
                 stat = path.stat()
@@ -80,26 +85,35 @@ class Corpora:
             except FileNotFoundError:  # deleted since it was listed
                 continue
         self._cached = found
-        return {corpus.name: corpus for _, corpus in found.values()}
+        return {corpus.name: corpus for _, corpus in found.values() if corpus}
 
     def publish(self, name: str, version: Version) -> None:
         """Makes `version` the active one of the corpus `name`, which is created if need be."""
-        path = self._directory / f"{valid_name(name)}.json"
-        history = _read(path).history if path.exists() else ()
+        name = valid_name(name)
+        path = self._directory / f"{name}.json"
+        corpus = _read(path) if path.exists() else None
         document = {
             "corpus": name,
             "active": version.corpus_id,
-            "history": [dataclasses.asdict(item) for item in (*history, version)],
+            "history": [dataclasses.asdict(item) for item in (*(corpus.history if corpus else ()), version)],
         }
         write_atomic(path, json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
 
 
-def _read(path: Path) -> Corpus:
-    document = json.loads(path.read_bytes())
-    return Corpus(
-        name=document["corpus"],
-        history=tuple(
-            Version(corpus_id=item["corpus_id"], publish_time=item["publish_time"], job_id=item["job_id"])
-            for item in document["history"]
-        ),
-    )
+def _read(path: Path) -> Corpus | None:
+    try:
+        document = json.loads(path.read_bytes())
+        corpus = Corpus(
+            name=document["corpus"],
+            history=tuple(
+                Version(corpus_id=item["corpus_id"], publish_time=item["publish_time"], job_id=item["job_id"])
+                for item in document["history"]
+            ),
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        logger.warning("%s is damaged and ignored: %s: %s", path, type(error).__name__, error)
+        return None
+    if corpus.name != unicodedata.normalize("NFC", path.stem) or not corpus.history:  # a copy, as people make them
+        logger.warning("%s is not the pointer of corpus %r and ignored", path, corpus.name)
+        return None
+    return corpus

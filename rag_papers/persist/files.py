@@ -1,7 +1,7 @@
 """Durable files: what is reported as written survives a power cut."""
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 
@@ -20,10 +20,9 @@ fsync_directory = fsync_file
 
 def write_atomic(path: Path, data: bytes) -> None:
     """Replaces `path` by `data`: readers see the old bytes or the new ones, also after a crash."""
-    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    temporary = Path(name)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        with temporary.open("xb") as file:  # with the permissions of any other file: the services may be two users
             file.write(data)
             file.flush()
             os.fsync(file.fileno())

@@ -10,9 +10,10 @@ import errno
 import json
 import mmap
 import shutil
+import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +22,8 @@ from rag_papers.errors import DiskFull, FormatUnsupported, IndexDamaged, IndexNo
 from rag_papers.persist.files import fsync_directory, fsync_file, write_atomic
 from rag_papers.persist.hashing import file_sha256
 from rag_papers.retrieval.bm25 import Bm25, Postings
+
+_Record = TypeVar("_Record")
 
 FORMAT = 1
 """Version of the directory's layout."""
@@ -33,6 +36,8 @@ PASSAGES = "passages.jsonl"
 PASSAGE_OFFSETS = "passages.offsets.npy"
 FAILURES = "failures.jsonl"
 VECTORS = "vectors.npy"
+
+_POSTINGS_TYPES = {"terms": "|u1", "term_offsets": "<i8", "offsets": "<i8", "passages": "<i4", "scores": "<f4"}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -190,11 +195,11 @@ class OpenIndex:
         for name, facts in self.manifest.files.items():
             _check_size(directory / name, facts["size"])
         self.bm25 = Bm25(
-            Postings(**{field.name: self._array(_postings_file(field.name)) for field in dataclasses.fields(Postings)}),
+            Postings(**{name: self._array(_postings_file(name), dtype) for name, dtype in _POSTINGS_TYPES.items()}),
             self.manifest.passage_count,
         )
-        self.vectors: npt.NDArray[np.float32] = self._array(VECTORS)
-        self._offsets = self._array(PASSAGE_OFFSETS)
+        self.vectors: npt.NDArray[np.float32] = self._array(VECTORS, "<f4")
+        self._offsets = self._array(PASSAGE_OFFSETS, "<i8")
         if self.vectors.shape != (self.manifest.passage_count, self.manifest.dim):
             raise _damaged(directory / VECTORS, f"its shape is {self.vectors.shape}")
         if self._offsets.shape != (self.manifest.passage_count + 1,):
@@ -215,12 +220,16 @@ class OpenIndex:
         except (ValueError, TypeError) as error:
             raise _damaged(self.directory / PASSAGES, f"line {position + 1}: {error}") from error
 
-    def _array(self, name: str) -> Any:
+    def _array(self, name: str, dtype: str) -> Any:
+        path = self.directory / name
         try:
             # open_memmap reads the .npy format alone; np.load would also try other formats.
-            return np.lib.format.open_memmap(self.directory / name, "r")
-        except (ValueError, OSError) as error:
-            raise _damaged(self.directory / name, str(error)) from error
+            array = np.lib.format.open_memmap(path, "r")
+        except (ValueError, OSError, SyntaxError, tokenize.TokenError) as error:
+            raise _damaged(path, str(error)) from error
+        if array.dtype != dtype or not array.flags.c_contiguous or array.offset + array.nbytes != path.stat().st_size:
+            raise _damaged(path, f"its header says {array.dtype} of shape {array.shape}")
+        return array
 
 
 def read_manifest(directory: Path, corpus_id: str = "") -> Manifest:
@@ -248,8 +257,11 @@ def read_manifest(directory: Path, corpus_id: str = "") -> Manifest:
         )
     try:
         manifest = Manifest(**document)
-    except TypeError as error:
-        raise _damaged(path, str(error)) from error
+        facts = [(file["size"], file["sha256"]) for file in manifest.files.values()]
+    except (TypeError, KeyError, AttributeError) as error:
+        raise _damaged(path, f"{type(error).__name__}: {error}") from error
+    if not all(isinstance(size, int) and isinstance(sha256, str) for size, sha256 in facts):
+        raise _damaged(path, "a size is no number or a digest no text")
     if manifest.corpus_id != (corpus_id or directory.name):
         raise _damaged(path, f"it belongs to index {manifest.corpus_id}")
     return manifest
@@ -257,11 +269,21 @@ def read_manifest(directory: Path, corpus_id: str = "") -> Manifest:
 
 def read_failures(directory: Path) -> list[FileError]:
     """The files and lines that were left out of a published index, in path order. Raises IndexDamaged."""
+    return list(_read_lines(directory / FAILURES, FileError))
+
+
+def read_documents(directory: Path) -> Iterator[DocumentRecord]:
+    """The documents of a published index, in the order of their passages. Raises IndexDamaged."""
+    return _read_lines(directory / DOCUMENTS, DocumentRecord)
+
+
+def _read_lines(path: Path, kind: type[_Record]) -> Iterator[_Record]:
     try:
-        with (directory / FAILURES).open("rb") as file:
-            return [FileError(**json.loads(line)) for line in file]
+        with path.open("rb") as file:
+            for line in file:
+                yield kind(**json.loads(line))
     except (OSError, ValueError, TypeError) as error:
-        raise _damaged(directory / FAILURES, str(error)) from error
+        raise _damaged(path, str(error)) from error
 
 
 def verify(directory: Path) -> Manifest:

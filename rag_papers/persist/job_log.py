@@ -123,7 +123,7 @@ class JobLog:
                 try:
                     document = json.loads(line)
                     job = Job.from_json(document)
-                except (ValueError, TypeError, KeyError) as error:
+                except (ValueError, TypeError, KeyError, AttributeError) as error:
                     torn = "torn last line" if not line.endswith(b"\n") else "damaged line"
                     logger.warning("%s:%d: %s left out: %s", self._path, number, torn, error)
                     continue
@@ -141,11 +141,23 @@ class JobLog:
     def append(self, job: Job, *, durable: bool) -> None:
         """Adds the job's present state; `durable` waits until the device has it."""
         if self._file is None:
-            self._file = self._path.open("ab", buffering=0)
+            self._file = self._path.open("a+b", buffering=0)
             fsync_directory(self._path.parent)
-        self._file.write(_line(job))
+        data = _line(job)
+        if self._torn():
+            data = b"\n" + data
+        while data:  # a disk that fills up takes a part of it first, and raises then
+            data = data[self._file.write(data) :]
         if durable:
             os.fsync(self._file.fileno())
+
+    def _torn(self) -> bool:
+        """Whether the last line has no end: what is added next would be lost with it."""
+        assert self._file is not None
+        if self._file.seek(0, os.SEEK_END) == 0:
+            return False
+        self._file.seek(-1, os.SEEK_END)
+        return self._file.read(1) != b"\n"
 
     def close(self) -> None:
         """Closes the file; the next append opens it again."""

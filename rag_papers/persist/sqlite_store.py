@@ -123,7 +123,7 @@ class SqliteStore:
 
     def file_bytes(self) -> int:
         """Size of the database and its write-ahead log, bytes."""
-        return sum(path.stat().st_size for path in self._files() if path.exists())
+        return sum(path.stat().st_size for path in _files(self.path) if path.exists())
 
     def vacuum(self) -> None:
         """Returns the space of deleted entries to the file system."""
@@ -143,6 +143,7 @@ class SqliteStore:
         # A connection belongs to one thread of one process; one made before the file was set aside is stale.
         stamp = (os.getpid(), self._generation)
         if getattr(self._local, "stamp", None) != stamp:
+            self._drop_stale()
             self._local.connection = self._connect()
             self._local.stamp = stamp
         yield self._local.connection
@@ -154,35 +155,50 @@ class SqliteStore:
             connection = sqlite3.connect(
                 self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
             )
+            self._local.file = _file_id(self.path)
+            # Under the lock: SQLite opens the write-ahead log, by its name, at the first statement.
+            try:
+                _prepare(connection)
+            except sqlite3.Error:
+                connection.close()
+                raise
             self._connections.append(connection)
-        _prepare(connection)
         return connection
+
+    def _drop_stale(self) -> None:
+        """Closes the connection that this thread had to a file that was set aside."""
+        process, _ = getattr(self._local, "stamp", (None, None))
+        if process == os.getpid():
+            with self._lock, contextlib.suppress(ValueError, sqlite3.Error):
+                self._connections.remove(self._local.connection)
+                self._local.connection.close()
 
     @contextlib.contextmanager
     def _forgiving(self, what: str) -> Iterator[None]:
         generation = self._generation
         try:
             yield
-        except sqlite3.OperationalError as error:  # busy, disk full, read-only: the file itself is sound
-            logger.warning("%s: %s failed: %s", self.path, what, error)
         except sqlite3.DatabaseError as error:
             logger.warning("%s: %s failed: %s", self.path, what, error)
-            if not self._closed:
+            if _is_damage(error) and not self._closed:
                 self._set_aside(generation)
 
     def _set_aside(self, generation: int) -> None:
-        """Moves the damaged file away for inspection, unless another thread has done so since `generation`."""
+        """Moves the damaged file away for inspection, unless another thread or process has done so already."""
         with self._lock:
             if generation != self._generation:
                 return
+            # Other threads may be inside their connections: each closes its own when it comes to the next generation.
             self._generation += 1
-            self._drop_connections()
+            if _file_id(self.path) != self._local.file:
+                return
             suffix = time.strftime(".damaged-%Y%m%dT%H%M%S", time.gmtime()) + f"-{os.getpid()}"
-            for path in self._files():
+            aside = self.path.with_name(self.path.name + suffix)
+            for path, target in zip(_files(self.path), _files(aside), strict=True):
                 with contextlib.suppress(FileNotFoundError):
-                    path.rename(path.with_name(path.name + suffix))
+                    path.rename(target)
             logger.warning(
-                "%s is damaged or of another version; set aside with suffix %s, a new one begins", self.path, suffix
+                "%s is damaged or of another version; set aside as %s, a new one begins", self.path, aside.name
             )
 
     def _drop_connections(self) -> None:
@@ -191,8 +207,24 @@ class SqliteStore:
                 connection.close()
         self._connections.clear()
 
-    def _files(self) -> list[Path]:
-        return [self.path, *(self.path.with_name(self.path.name + end) for end in ("-wal", "-shm"))]
+
+def _files(path: Path) -> list[Path]:
+    """A database, its write-ahead log and the index of that, by the names that SQLite gives them."""
+    return [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))]
+
+
+def _file_id(path: Path) -> tuple[int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_dev, stat.st_ino
+
+
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    # The subclasses stand for a file that is sound (busy, disk full, read-only), but for the one whose code says that
+    # our SQL is wrong: then the tables are not ours.
+    return type(error) is sqlite3.DatabaseError or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

@@ -1,8 +1,8 @@
 """Text to terms: what BM25 counts and matches.
 
-Words are runs of letters and digits of any script, case-folded, without accents, stemmed (Snowball English) unless
-they hold a digit. Hyphenated words and decimals are found whole and by part. Runs of Chinese, Japanese and Korean
-characters, which have no spaces, become overlapping pairs (character bigrams).
+Words are runs of letters and digits of any script, case-folded, without accents and vowel signs, stemmed (Snowball
+English) unless they hold a digit. Hyphenated words and decimals are found whole and by part. Runs of Chinese, Japanese
+and Korean characters, which have no spaces, become overlapping pairs (character bigrams).
 """
 
 import functools
@@ -12,7 +12,7 @@ import unicodedata
 
 import Stemmer
 
-ANALYZER = "words-1/casefold/unaccent/stop-en-1/snowball-english/cjk-bigrams"
+ANALYZER = "words-2/casefold/unaccent/stop-en-1/snowball-english/cjk-bigrams"
 """Identity of the analyzer; part of corpus_id, so changed whenever a text may give other terms."""
 
 STOP_WORDS = frozenset(
@@ -30,8 +30,9 @@ _CJK = (
     "\uf900-\ufaff\U00020000-\U0003ffff"
 )
 _CJK_RUN = re.compile(f"[{_CJK}]+")
-_WORD = re.compile(rf"(?:(?![{_CJK}])[^\W_])+(?:['’.\-‐‑](?:(?![{_CJK}])[^\W_])+)*|[{_CJK}]+")
-_JOINT = re.compile(r"[.\-‐‑]")
+_WORD = re.compile(rf"(?:(?![{_CJK}])[^\W_])+(?:['’.\-](?:(?![{_CJK}])[^\W_])+)*|[{_CJK}]+")
+_JOINT = re.compile(r"[.\-]")
+_HYPHENS = str.maketrans({"\N{HYPHEN}": "-", "\N{SOFT HYPHEN}": None})  # typesetters' ones, as keyboards have them
 _APOSTROPHE = re.compile(r"['’]")
 
 _local = threading.local()  # a Stemmer holds state, so that each thread needs its own
@@ -53,16 +54,19 @@ def terms(text: str) -> list[str]:
 def _fold(text: str) -> str:
     if text.isascii():
         return text.lower()
-    decomposed = unicodedata.normalize("NFKD", text.casefold())
+    # Decomposed before, so that letters which are symbols (the mathematical ones, the trade mark) are folded as well,
+    # and after, as folding composes some. Without their marks, which are no letters, words stay in one piece.
+    folded = unicodedata.normalize("NFKD", text).casefold().translate(_HYPHENS)
+    letters = "".join(c for c in unicodedata.normalize("NFKD", folded) if unicodedata.category(c)[0] != "M")
     # Hangul syllables decompose into letters too; composing again keeps them in one piece.
-    return unicodedata.normalize("NFC", "".join(c for c in decomposed if not unicodedata.combining(c)))
+    return unicodedata.normalize("NFC", letters)
 
 
 @functools.lru_cache(maxsize=1 << 16)
 def _terms_of_word(word: str) -> tuple[str, ...]:
     if _CJK_RUN.match(word):
         return tuple(word[i : i + 2] for i in range(len(word) - 1)) or (word,)
-    word = _APOSTROPHE.split(word)[0] if word.endswith(("'s", "’s")) else _APOSTROPHE.sub("", word)
+    word = _APOSTROPHE.sub("", word[:-2] if word.endswith(("'s", "’s")) else word)
     parts = _JOINT.split(word)
     whole = (word,) if len(parts) > 1 else ()
     return (*whole, *(_stem(part) for part in parts if part not in STOP_WORDS))

@@ -14,7 +14,17 @@ from rag_papers.errors import ModelUnavailable
 WEIGHTS = "model.safetensors"
 """The one format of weights that is loaded: it holds numbers alone, while the others may run code."""
 
-_IDENTITY_FILES = (WEIGHTS, "config.json", "modules.json", "tokenizer.json", "vocab.txt", "sentence_bert_config.json")
+_IDENTITY_FILES = (
+    WEIGHTS,
+    "config.json",
+    "config_sentence_transformers.json",
+    "modules.json",
+    "sentence_bert_config.json",
+    "special_tokens_map.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "vocab.txt",
+)
 _HUB_SECONDS = 5.0
 _HUB_FILES = ["*.json", "*.txt", "*.model", WEIGHTS]
 
@@ -64,9 +74,8 @@ def locate(name: str, *, download: bool) -> ModelFiles:
     Raises ModelUnavailable, which says what to install. Never waits for the hub longer than a few seconds before a
     download begins.
     """
-    directory = Path(name).expanduser()
-    if (directory / "config.json").is_file():
-        return _checked(ModelFiles(name=name, path=directory.resolve()))
+    if directory := _directory(name):
+        return _checked(ModelFiles(name=name, path=directory))
     package = PACKAGES.get(name.removeprefix("sentence-transformers/").lower())
     if package and importlib.util.find_spec(package.module):
         files = _checked(
@@ -89,6 +98,14 @@ def locate(name: str, *, download: bool) -> ModelFiles:
             model=name,
         )
     return _checked(ModelFiles(name=name, path=path))
+
+
+def _directory(name: str) -> Path | None:
+    try:
+        directory = Path(name).expanduser().resolve()
+        return directory if (directory / "config.json").is_file() else None
+    except (OSError, RuntimeError, ValueError):  # no possible path: too long, a NUL in it, the home of nobody
+        return None
 
 
 def _from_hub(name: str, *, download: bool) -> Path | None:

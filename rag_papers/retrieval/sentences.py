@@ -19,7 +19,7 @@ _PARAGRAPH = re.compile(r"\n[^\S\n]*(?:\n\s*)+|\r\n[^\S\r\n]*(?:\r\n\s*)+")
 _END = re.compile(
     r"[。！？｡]+[”’」』）]*"  # full-width marks end a sentence without a space after them
     r"|(?<=\s)[.!?](?=\s)"  # a mark that stands alone
-    r"|[.!?؟।…]+[\"'”’»)\]]*(?=\s)"
+    r"|(?<![.!?؟।…])[.!?؟।…]++[\"'”’»)\]]*+(?=\s)"  # possessive, from the run's start: else long runs take for ever
 )
 _OPENS_SENTENCE = re.compile(r"\s+[\"'“‘«(\[]*(?:[^\W\d_]|\d|[^\w\s])")
 _LAST_WORD = re.compile(r"([^\W\d_](?:[^\W_]|\.)*)\.$")

@@ -13,6 +13,10 @@ from rag_papers.errors import BY_REASON, InvalidRequest, QueueFull, RagError
 DOMAIN = "rag-papers"
 """The domain of every ErrorInfo."""
 
+_MESSAGE_BYTES = 800
+_DETAIL_BYTES = 200
+# A status travels in HTTP/2 headers, of which a client takes 8 KiB in all; what it quotes may be as long as a request.
+
 CODES: Mapping[str, grpc.StatusCode] = {
     "INVALID_REQUEST": grpc.StatusCode.INVALID_ARGUMENT,
     "REQUEST_ID_REUSED": grpc.StatusCode.INVALID_ARGUMENT,
@@ -40,11 +44,13 @@ CODES: Mapping[str, grpc.StatusCode] = {
 
 def to_status(error: RagError) -> grpc.Status:
     """The status to end a call with."""
-    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
+    message = _clip(error.message, _MESSAGE_BYTES)
+    metadata = {name: _clip(value, _DETAIL_BYTES) for name, value in error.metadata.items()}
+    details = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)]
     extra: list[error_details_pb2.BadRequest | error_details_pb2.RetryInfo] = []
     if isinstance(error, InvalidRequest):
         violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=field, description=why)
+            error_details_pb2.BadRequest.FieldViolation(field=field, description=_clip(why, _DETAIL_BYTES))
             for field, why in error.violations.items()
         ]
         extra.append(error_details_pb2.BadRequest(field_violations=violations))
@@ -58,8 +64,13 @@ def to_status(error: RagError) -> grpc.Status:
         holder.Pack(detail)
         packed.append(holder)
     code = code_pb2.Code.Value(CODES[error.reason].name)
-    status = status_pb2.Status(code=code, message=error.message, details=packed)
+    status = status_pb2.Status(code=code, message=message, details=packed)
     return cast(grpc.Status, rpc_status.to_status(status))
+
+
+def _clip(text: str, limit: int) -> str:
+    data = text.encode("utf-8", "replace")  # protobuf takes no lone surrogates, as file names may hold
+    return data.decode() if len(data) <= limit else data[:limit].decode("utf-8", "ignore") + "…"
 
 
 def from_rpc_error(error: grpc.RpcError, address: str) -> RagError:

@@ -1,0 +1,62 @@
+"""The objects of QueryService, from its start to its end."""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+
+import grpc
+
+from query_service.asking import Asker
+from query_service.catalog import Catalog
+from query_service.convert import AnswerCodec
+from query_service.encoders import Encoders
+from query_service.searching import Searcher
+from query_service.servicer import SERVICE_NAME, QueryServicer
+from rag_papers.persist.corpora import Corpora
+from rag_papers.persist.paths import DataPaths
+from rag_papers.persist.sqlite_store import SqliteStore
+from rag_papers.rpc.server import Application
+from rag_papers.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+
+class QueryApplication(Application):
+    """QueryService for `rag_papers.rpc.server`."""
+
+    name = SERVICE_NAME
+
+    def __init__(self, settings: Settings) -> None:
+        paths = DataPaths.of(settings)
+        self._max_query_chars = settings.max_query_chars
+        self._store = SqliteStore(paths.cache_db)
+        self._catalog = Catalog(Corpora(paths.corpora), paths.indexes)
+        self._encoders = Encoders(self._store)
+        self._executor = ThreadPoolExecutor(settings.query_threads, thread_name_prefix="query")
+
+    async def start(self, server: grpc.aio.Server) -> None:
+        """Registers the servicer, and begins to load the models of the corpora in the background."""
+        servicer = QueryServicer(
+            asker=Asker(self._catalog, self._encoders, self._store, AnswerCodec()),
+            searcher=Searcher(self._catalog, self._encoders, self._store),
+            store=self._store,
+            executor=self._executor,
+            max_query_chars=self._max_query_chars,
+        )
+        servicer.register(server)
+        self._executor.submit(self._warm)
+
+    async def drain(self) -> None:
+        """Every call ends by itself."""
+
+    async def close(self) -> None:
+        """Ends the threads and closes the cache."""
+        await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
+        self._store.close()
+
+    def _warm(self) -> None:
+        for manifest in {index.manifest.model_identity: index.manifest for index in self._catalog.active()}.values():
+            try:
+                self._encoders.warm(manifest)
+            except Exception as error:  # whoever asks will see it; the service runs on
+                logger.warning("model %s is not loaded: %s", manifest.model_name, error)

@@ -1,0 +1,193 @@
+"""Asking: the answer cache before the plan."""
+
+import dataclasses
+import logging
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Generic, Protocol, TypeVar
+
+from query_service.catalog import Catalog
+from query_service.config import AskConfig
+from query_service.encoders import CallVectors, Encoders
+from query_service.evidence import Coverage, RankedPassage
+from query_service.generators import GENERATORS
+from query_service.generators.base import DraftSentence
+from query_service.plan import Step
+from query_service.question import Intent, Question
+from query_service.retrieving import CacheUse, age_ms
+from query_service.running import Run, run
+from query_service.steps import AbstainReason, Task
+from query_service.stop import Stop
+from query_service.verify import Issue
+from rag_papers.persist.answer_cache import AnswerCache, AnswerKey
+from rag_papers.persist.caching import CachePolicy
+from rag_papers.persist.retrieval_cache import RetrievalCache
+from rag_papers.persist.sqlite_store import SqliteStore
+
+logger = logging.getLogger(__name__)
+
+PIPELINE = "1"
+"""Version of the steps and the verifier; changed when an equal question may get another answer."""
+
+NO_ANSWER = "The papers do not say."
+"""The answer of an abstention."""
+
+ResponseT = TypeVar("ResponseT")
+ResponseT_co = TypeVar("ResponseT_co", covariant=True)
+
+
+class Status(StrEnum):
+    """How an answer ended; the names are those of the contract's AnswerStatus."""
+
+    ANSWERED = "answered"
+    PARTIAL = "partial"
+    ABSTAINED = "abstained"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ask:
+    """A valid request for an answer."""
+
+    query: str
+    """Normalised."""
+    intent: Intent
+    corpus: str
+    corpus_id: str
+    config: AskConfig
+    policy: CachePolicy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer:
+    """All of an answer that does not differ from call to call: what is cached."""
+
+    text: str
+    status: Status
+    abstain_reason: AbstainReason | None
+    sentences: tuple[DraftSentence, ...]
+    supported: tuple[bool, ...]
+    """For each sentence."""
+    sources: tuple[RankedPassage, ...]
+    score: float
+    accepted: bool
+    issues: tuple[Issue, ...]
+    intent: Intent
+    path: tuple[Step, ...]
+    context_chars: int
+    repair_used: bool
+    config: AskConfig
+    corpus_id: str
+    generator: str
+
+
+class Codec(Protocol[ResponseT_co]):
+    """How answers are stored. A hit and a miss give the same, because both are decoded from the same bytes."""
+
+    def encode(self, answer: Answer) -> bytes:
+        """The bytes to store."""
+
+    def decode(self, data: bytes) -> ResponseT_co:
+        """What the caller gets. Raises ValueError if `data` is not what `encode` makes."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Asked(Generic[ResponseT]):
+    """An answer, and what belongs to this call alone."""
+
+    response: ResponseT
+    corpus: str
+    cache: CacheUse
+    timings_ms: Mapping[str, float]
+    """By step; empty for a cached answer."""
+
+
+class Asker(Generic[ResponseT]):
+    """Answers questions. Safe to use from several threads."""
+
+    def __init__(self, catalog: Catalog, encoders: Encoders, store: SqliteStore, codec: Codec[ResponseT]) -> None:
+        self._catalog = catalog
+        self._encoders = encoders
+        self._answers = AnswerCache(store)
+        self._retrieval = RetrievalCache(store)
+        self._codec = codec
+
+    def ask(self, ask: Ask, stop: Stop) -> Asked[ResponseT]:
+        """The answer, from the cache where the policy allows it. Raises RagError."""
+        stop.check()
+        opened = self._catalog.find(ask.corpus, ask.corpus_id)
+        index, generator = opened.index, GENERATORS[ask.config.generator]
+        key = AnswerKey(
+            query=ask.query,
+            intent=ask.intent,
+            corpus_id=index.corpus_id,
+            config=dataclasses.asdict(ask.config),
+            generator=generator.identity,
+            pipeline=PIPELINE,
+        )
+        if ask.policy.read and (stored := self._stored(key)):
+            response, age = stored
+            return Asked(
+                response=response,
+                corpus=opened.corpus,
+                cache=CacheUse(answer_hit=True, age_ms=age),
+                timings_ms={},
+            )
+        question = Question(text=ask.query, intent=ask.intent)
+        vectors = CallVectors(self._encoders, index.manifest, ask.policy) if ask.config.uses_vectors else None
+        ran = run(
+            Task(
+                question=question,
+                config=ask.config,
+                index=index,
+                generator=generator,
+                retrieval_cache=self._retrieval,
+                vectors=vectors,
+                policy=ask.policy,
+                coverage=Coverage(question.terms, index.bm25.idf),
+            ),
+            stop,
+        )
+        data = self._codec.encode(_answer(ran))
+        if ask.policy.write:
+            self._answers.put(key, data)
+        return Asked(
+            response=self._codec.decode(data),
+            corpus=opened.corpus,
+            cache=CacheUse.of(ran.rankings, vectors),
+            timings_ms=ran.timings_ms,
+        )
+
+    def _stored(self, key: AnswerKey) -> tuple[ResponseT, int] | None:
+        entry = self._answers.get(key)
+        if entry is None:
+            return None
+        try:
+            return self._codec.decode(entry.value), age_ms(entry.created)
+        except ValueError as error:
+            logger.warning("a cached answer is damaged and ignored: %s", error)
+            return None
+
+
+def _answer(ran: Run) -> Answer:
+    best = ran.best
+    task = best.task
+    accepted = best.verdict.score >= task.config.accept_threshold
+    given = Status.ANSWERED if accepted else Status.PARTIAL
+    return Answer(
+        text=" ".join(sentence.text for sentence in best.draft) or NO_ANSWER,
+        status=Status.ABSTAINED if best.abstain_reason else given,
+        abstain_reason=best.abstain_reason,
+        sentences=tuple(best.draft),
+        supported=best.verdict.supported,
+        sources=tuple(best.passages),
+        score=best.verdict.score,
+        accepted=accepted,
+        issues=best.verdict.issues,
+        intent=task.question.intent,
+        path=ran.path,
+        context_chars=best.context_chars,
+        repair_used=best.repair > 0,
+        config=task.config,
+        corpus_id=task.index.corpus_id,
+        generator=task.generator.identity,
+    )

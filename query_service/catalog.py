@@ -1,0 +1,139 @@
+"""Which index answers: a corpus or a version by name to an open index."""
+
+import dataclasses
+import logging
+import threading
+import unicodedata
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+
+from rag_papers.errors import CorpusNotFound, FormatUnsupported, IndexDamaged, IndexNotFound, NoIndex
+from rag_papers.persist.corpora import Corpora, Corpus
+from rag_papers.persist.index_store import OpenIndex
+from rag_papers.retrieval.analysis import ANALYZER
+
+logger = logging.getLogger(__name__)
+
+_MAX_OPEN = 8  # indexes kept open; each costs a few file mappings
+_SHOWN = 20  # names listed in a message
+
+_Stamp = tuple[tuple[str, int, int, int], ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Opened:
+    """An index and the corpus that it was found by."""
+
+    corpus: str
+    index: OpenIndex
+
+
+class Catalog:
+    """The published indexes, opened when first asked for and shared. Safe to use from several threads.
+
+    The pointers are read again for every call, so that a newly published version answers from the next call on; calls
+    in flight keep the index that they were given.
+    """
+
+    def __init__(self, corpora: Corpora, indexes: Path) -> None:
+        self._corpora = corpora
+        self._indexes = indexes
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, tuple[_Stamp, OpenIndex]] = OrderedDict()
+        self._reported: set[tuple[str, str]] = set()
+
+    def find(self, corpus: str = "", corpus_id: str = "") -> Opened:
+        """The index of a corpus (empty: the one published last), at its active version or at `corpus_id`.
+
+        Where the active version cannot be opened, the newest older one that can answers instead; a version that was
+        asked for by its id never is replaced. Raises NoIndex, CorpusNotFound, IndexNotFound, IndexDamaged,
+        FormatUnsupported.
+        """
+        known = self._corpora.all()
+        if not known:
+            raise NoIndex("nothing has been ingested yet: rag ingest DIR")
+        if corpus_id:
+            return self._pinned(known, corpus, corpus_id)
+        chosen = _named(known, corpus) if corpus else max(known.values(), key=_last_published)
+        return self._active(chosen)
+
+    def active(self) -> Iterator[OpenIndex]:
+        """The index that each corpus answers from; a corpus without a usable one is left out."""
+        for corpus in self._corpora.all().values():
+            try:
+                yield self._active(corpus).index
+            except (IndexDamaged, FormatUnsupported, IndexNotFound) as error:
+                logger.warning("corpus %r has no usable index: %s", corpus.name, error)
+
+    def _pinned(self, known: dict[str, Corpus], corpus: str, corpus_id: str) -> Opened:
+        # What the wire brings is compared with the ids in the pointers and never becomes part of a path itself.
+        among = [_named(known, corpus)] if corpus else sorted(known.values(), key=_last_published, reverse=True)
+        for candidate in among:
+            for version in candidate.versions():
+                if version.corpus_id == corpus_id:
+                    return Opened(corpus=candidate.name, index=self._opened(version.corpus_id))
+        where = f"corpus {among[0].name!r}" if corpus else "any corpus"
+        raise IndexNotFound(f"{where} has no index {corpus_id[:64]!r}", corpus_id=corpus_id[:64])
+
+    def _active(self, corpus: Corpus) -> Opened:
+        active = corpus.active.corpus_id
+        older = [version.corpus_id for version in corpus.versions() if version.corpus_id != active]
+        failure: IndexDamaged | FormatUnsupported | IndexNotFound | None = None
+        for corpus_id in (active, *older):
+            try:
+                index = self._opened(corpus_id)
+            except (IndexDamaged, FormatUnsupported, IndexNotFound) as error:
+                failure = failure or error
+                continue
+            if failure and (active, corpus_id) not in self._reported:
+                self._reported.add((active, corpus_id))
+                logger.warning("corpus %r answers from its older version %s: %s", corpus.name, corpus_id, failure)
+            return Opened(corpus=corpus.name, index=index)
+        assert failure is not None
+        raise failure
+
+    def _opened(self, corpus_id: str) -> OpenIndex:
+        directory = self._indexes / corpus_id
+        with self._lock:
+            stamp = _stamp(directory)
+            known = self._open.get(corpus_id)
+            if known and known[0] == stamp:
+                self._open.move_to_end(corpus_id)
+                return known[1]
+            self._open.pop(corpus_id, None)
+            index = OpenIndex(directory)
+            if index.manifest.analyzer != ANALYZER:
+                raise FormatUnsupported(
+                    f"index {corpus_id} was built with the analyzer {index.manifest.analyzer!r}, this version uses "
+                    f"{ANALYZER!r}: ingest the corpus again",
+                    corpus_id=corpus_id,
+                )
+            self._open[corpus_id] = (stamp, index)
+            if len(self._open) > _MAX_OPEN:
+                self._open.popitem(last=False)
+            return index
+
+
+def _named(known: dict[str, Corpus], name: str) -> Corpus:
+    name = unicodedata.normalize("NFC", name)
+    if name not in known:
+        names = ", ".join(sorted(known)[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
+        raise CorpusNotFound(f"there is no corpus {name[:64]!r}; there are: {names}", corpus=name[:64])
+    return known[name]
+
+
+def _last_published(corpus: Corpus) -> tuple[float, str]:
+    return corpus.active.publish_time, corpus.name
+
+
+def _stamp(directory: Path) -> _Stamp:
+    """Tells a directory whose files were replaced, cut or removed from the one that was opened."""
+    try:
+        return tuple(
+            (path.name, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            for path in sorted(directory.iterdir())
+            for stat in (path.stat(),)
+        )
+    except OSError:
+        return ()

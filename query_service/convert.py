@@ -1,0 +1,269 @@
+"""The contract's messages to and from what the service works with; every request is validated here."""
+
+import dataclasses
+import unicodedata
+from collections.abc import Mapping
+from typing import Any
+
+from google.protobuf import timestamp_pb2
+from google.protobuf.message import DecodeError, Message
+
+from query_service import config
+from query_service.asking import Answer, Ask, Asked
+from query_service.config import AskConfig, SearchConfig
+from query_service.generators import GENERATORS
+from query_service.generators.base import Citation
+from query_service.plan import steps
+from query_service.question import Intent, detect
+from query_service.retrieving import CacheUse
+from query_service.searching import Found, Search
+from rag_papers.errors import InvalidRequest
+from rag_papers.persist.caching import BYPASS, REFRESH, USE, CachePolicy
+from rag_papers.persist.index_store import PassageRecord
+from rag_papers.persist.sqlite_store import CacheTable, TableStats
+from rag_papers.retrieval.analysis import normalise
+from rag_papers.retrieval.fusion import Candidate
+from rag_papers.v1 import query_pb2, resources_pb2
+
+_CONTROL = dict.fromkeys((*range(32), *range(127, 160)), " ")
+_ALL = "all"
+
+
+def ask(request: query_pb2.AskRequest, max_query_chars: int) -> Ask:
+    """A valid AskRequest. Raises InvalidRequest that names everything wrong with it."""
+    wrong: dict[str, str] = {}
+    query = _query(request.query, max_query_chars, wrong)
+    result = Ask(
+        query=query,
+        intent=_intent(request.intent, query, wrong),
+        corpus=request.corpus,
+        corpus_id=request.corpus_id,
+        config=_ask_config(request.config, wrong),
+        policy=_policy(request, wrong),
+    )
+    _raise_if(wrong)
+    return result
+
+
+def search(request: query_pb2.SearchRequest, max_query_chars: int) -> Search:
+    """A valid SearchRequest. Raises InvalidRequest."""
+    wrong: dict[str, str] = {}
+    values = _set_fields(request, SearchConfig)
+    wrong |= config.violations(SearchConfig, values)
+    result = Search(
+        query=_query(request.query, max_query_chars, wrong),
+        corpus=request.corpus,
+        corpus_id=request.corpus_id,
+        config=SearchConfig(**values),
+        policy=_policy(request, wrong),
+    )
+    _raise_if(wrong)
+    return result
+
+
+def plan(request: query_pb2.PlanRequest, max_query_chars: int) -> query_pb2.PlanResponse:
+    """The response to a PlanRequest. Raises InvalidRequest."""
+    wrong: dict[str, str] = {}
+    query = _query(request.query, max_query_chars, wrong)
+    intent = _intent(request.intent, query, wrong)
+    effective = _ask_config(request.config, wrong)
+    _raise_if(wrong)
+    return query_pb2.PlanResponse(
+        intent=intent,
+        intent_detected=not request.intent,
+        steps=steps(intent, effective.max_repairs),
+        config=_config_message(effective),
+    )
+
+
+def tables(request: query_pb2.PurgeCacheRequest) -> list[CacheTable]:
+    """The tables that a PurgeCacheRequest names. Raises InvalidRequest."""
+    valid = (*CacheTable, _ALL)
+    unknown = [name for name in request.tables if name not in valid]
+    if unknown or not request.tables:
+        what = f"has {', '.join(repr(name[:40]) for name in unknown[:5])}" if unknown else "is empty"
+        raise InvalidRequest(violations={"tables": f"{what}; name at least one of: {', '.join(valid)}"})
+    return list(CacheTable) if _ALL in request.tables else [CacheTable(name) for name in request.tables]
+
+
+class AnswerCodec:
+    """Answers as the bytes of an AskResponse without the fields that differ from call to call."""
+
+    def encode(self, answer: Answer) -> bytes:
+        """The bytes to store."""
+        return query_pb2.AskResponse(
+            answer=answer.text,
+            status=query_pb2.AnswerStatus.Value(f"ANSWER_STATUS_{answer.status.name}"),
+            abstain_reason=(
+                query_pb2.AbstainReason.Value(f"ABSTAIN_REASON_{answer.abstain_reason.name}")
+                if answer.abstain_reason
+                else query_pb2.ABSTAIN_REASON_UNSPECIFIED
+            ),
+            sentences=[
+                resources_pb2.AnswerSentence(
+                    text=sentence.text,
+                    citations=[_citation(citation) for citation in sentence.citations],
+                    supported=supported,
+                )
+                for sentence, supported in zip(answer.sentences, answer.supported, strict=True)
+            ],
+            sources=[
+                _source(rank, passage.score, passage.candidate, passage.record)
+                for rank, passage in enumerate(answer.sources, start=1)
+            ],
+            score=answer.score,
+            accepted=answer.accepted,
+            issues=[query_pb2.AnswerIssue.Value(f"ANSWER_ISSUE_{issue.name}") for issue in answer.issues],
+            intent=answer.intent,
+            path=answer.path,
+            context_chars=answer.context_chars,
+            repair_used=answer.repair_used,
+            config=_config_message(answer.config),
+            corpus_id=answer.corpus_id,
+            generator=answer.generator,
+        ).SerializeToString(deterministic=True)
+
+    def decode(self, data: bytes) -> query_pb2.AskResponse:
+        """The response that `encode` made bytes of. Raises ValueError."""
+        try:
+            response = query_pb2.AskResponse.FromString(data)
+        except DecodeError as error:
+            raise ValueError(str(error)) from error
+        if not (response.status and response.answer and response.corpus_id):
+            raise ValueError("it is no answer")
+        return response
+
+
+def ask_response(asked: Asked[query_pb2.AskResponse], trace_id: str) -> query_pb2.AskResponse:
+    """The response to a call: its answer completed by what belongs to the call."""
+    response = asked.response
+    response.cache.CopyFrom(_cache_info(asked.cache))
+    response.timings_ms.update(asked.timings_ms)
+    response.corpus = asked.corpus
+    response.trace_id = trace_id
+    return response
+
+
+def search_response(found: Found, trace_id: str) -> query_pb2.SearchResponse:
+    """The response to a search."""
+    return query_pb2.SearchResponse(
+        sources=[
+            _source(rank, candidate.score, candidate, record)
+            for rank, (candidate, record) in enumerate(found.passages, start=1)
+        ],
+        corpus_id=found.corpus_id,
+        cache=_cache_info(found.cache),
+        timings_ms=found.timings_ms,
+        trace_id=trace_id,
+        corpus=found.corpus,
+    )
+
+
+def stats_response(
+    stats: Mapping[CacheTable, TableStats], path: str, file_bytes: int
+) -> query_pb2.GetCacheStatsResponse:
+    """The response to GetCacheStats."""
+    return query_pb2.GetCacheStatsResponse(
+        tables={
+            table: query_pb2.CacheTableStats(
+                count=facts.count,
+                total_bytes=facts.total_bytes,
+                oldest_time=_timestamp(facts.oldest),
+                newest_time=_timestamp(facts.newest),
+            )
+            for table, facts in stats.items()
+        },
+        database_path=path,
+        file_bytes=file_bytes,
+    )
+
+
+def _query(text: str, limit: int, wrong: dict[str, str]) -> str:
+    text = text.strip()
+    if len(text) > limit:
+        wrong["query"] = f"has {len(text):,} characters; at most {limit:,} are allowed"
+        return ""
+    query = normalise(text.translate(_CONTROL))
+    if all(unicodedata.category(character)[0] in "CZ" for character in query):
+        wrong["query"] = "is blank"
+    return query
+
+
+def _intent(name: str, query: str, wrong: dict[str, str]) -> Intent:
+    if not name:
+        return detect(query)
+    try:
+        return Intent(name)
+    except ValueError:
+        wrong["intent"] = f"{name[:40]!r} is none of: {', '.join(Intent)}"
+        return Intent.UNKNOWN
+
+
+def _policy(request: query_pb2.AskRequest | query_pb2.SearchRequest, wrong: dict[str, str]) -> CachePolicy:
+    use_cache = request.use_cache if request.HasField("use_cache") else True
+    if request.refresh and not use_cache:
+        wrong["refresh"] = "contradicts use_cache = false"
+    if not use_cache:
+        return BYPASS
+    return REFRESH if request.refresh else USE
+
+
+def _ask_config(message: query_pb2.AskConfig, wrong: dict[str, str]) -> AskConfig:
+    values = _set_fields(message, AskConfig)
+    wrong |= {f"config.{name}": why for name, why in config.violations(AskConfig, values).items()}
+    if values.get("generator", AskConfig.generator) not in GENERATORS:
+        wrong["config.generator"] = f"{message.generator[:40]!r} is none of: {', '.join(GENERATORS)}"
+    return AskConfig(**values)
+
+
+def _set_fields(message: Message, kind: type[AskConfig] | type[SearchConfig]) -> dict[str, Any]:
+    """The fields of `message` that are settings of `kind` and are set."""
+    return {
+        field.name: getattr(message, field.name) for field in dataclasses.fields(kind) if message.HasField(field.name)
+    }
+
+
+def _raise_if(wrong: Mapping[str, str]) -> None:
+    if wrong:
+        raise InvalidRequest(violations=wrong)
+
+
+def _config_message(effective: AskConfig) -> query_pb2.AskConfig:
+    return query_pb2.AskConfig(**dataclasses.asdict(effective))
+
+
+def _source(rank: int, score: float, candidate: Candidate, record: PassageRecord) -> resources_pb2.Source:
+    return resources_pb2.Source(
+        rank=rank,
+        score=score,
+        bm25_score=candidate.bm25,
+        vector_score=candidate.vector,
+        passage=resources_pb2.Passage(**dataclasses.asdict(record)),
+    )
+
+
+def _citation(citation: Citation) -> resources_pb2.Citation:
+    record = citation.record
+    return resources_pb2.Citation(
+        source_rank=citation.source,
+        passage_id=record.passage_id,
+        document_id=record.document_id,
+        title=record.title,
+        section=record.section,
+        page=record.first_page,
+        start_byte=citation.start_byte,
+        end_byte=citation.end_byte,
+        quote=citation.quote,
+    )
+
+
+def _cache_info(use: CacheUse) -> resources_pb2.CacheInfo:
+    return resources_pb2.CacheInfo(**dataclasses.asdict(use))
+
+
+def _timestamp(seconds: float | None) -> timestamp_pb2.Timestamp | None:
+    if seconds is None:
+        return None
+    timestamp = timestamp_pb2.Timestamp()
+    timestamp.FromMicroseconds(round(seconds * 1e6))
+    return timestamp

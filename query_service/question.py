@@ -1,0 +1,105 @@
+"""What a question asks: its intent, its content words, the two sides of a comparison. Rules, no model."""
+
+import dataclasses
+import functools
+import re
+from collections.abc import Sequence
+from enum import StrEnum
+
+from rag_papers.retrieval.analysis import terms
+
+
+class Intent(StrEnum):
+    """What kind of answer is wanted."""
+
+    DEFINITION = "definition"
+    EXPLANATION = "explanation"
+    COMPARISON = "comparison"
+    HOW_TO = "how_to"
+    SUMMARIZATION = "summarization"
+    UNKNOWN = "unknown"
+
+
+def _rule(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
+_POLITE = _rule(r"^(?:(?:please|kindly|can you|could you|would you|tell me|show me|give me)\b[\s,]*)+")
+
+# The first rule that matches decides: "How do I compare X with Y?" wants instructions, "How does X compare with Y?" a
+# comparison. "What is the role of X in Y?" asks for one fact about X and not for what X is.
+_RULES: Sequence[tuple[Intent, re.Pattern[str]]] = (
+    (Intent.HOW_TO, _rule(r"^how (?:do|can|could|should|would|must) (?:i|we|you|one)\b|^how to\b")),
+    (Intent.HOW_TO, _rule(r"^(?:what|which) (?:is|are) the (?:\w+ )?(?:ways?|steps|procedure) (?:to|for)\b")),
+    (
+        Intent.SUMMARIZATION,
+        _rule(r"\bsummar(?:y|i[sz]e[sd]?)\b|\boverview\b|\bmain (?:points|ideas|findings|contributions)\b|^tl;?dr\b"),
+    ),
+    (
+        Intent.COMPARISON,
+        _rule(
+            r"\bdifferences?\b|\bdiffers?\b|\bdifferent from\b|\bcompar(?:e[sd]?|isons?|ing)\b|\bversus\b|\bvs\b"
+            r"|\bcontrast\b|\b(?:better|worse) than\b"
+        ),
+    ),
+    (Intent.DEFINITION, _rule(r"^define\b|\b(?:definition|meaning) of\b|^what (?:is|are) meant by\b")),
+    (Intent.DEFINITION, _rule(r"^what (?:do|does|did) .+ (?:mean|stand for)\b")),
+    (
+        Intent.DEFINITION,
+        _rule(
+            r"^what(?:['’]s| is| are| was| were) (?!the [\w\s-]+ (?:of|in|on|at|for|from|with|between|behind|that)\b)"
+        ),
+    ),
+    (Intent.EXPLANATION, _rule(r"^why\b|^how (?:is|are|was|were|do|does|did|can|could)\b|^explain\b|^describe\b")),
+)
+
+
+def detect(text: str) -> Intent:
+    """The intent of a question; unknown, for example, for a bare noun phrase."""
+    text = _POLITE.sub("", text)
+    return next((intent for intent, rule in _RULES if rule.search(text)), Intent.UNKNOWN)
+
+
+# Words that say what kind of answer is wanted and nothing about its subject.
+_FORM = _rule(
+    r"\b(?:differences?|differs?|compar(?:e[sd]?|isons?|ing)|contrast|versus|vs|explain|describe|summar(?:y|i[sz]e[sd]?)"
+    r"|overview|define|definition|meaning|please|tell|show|give)\b|\b(?:mean|stand for)\W*$|\b(?:mean|meant) by\b"
+)
+
+_SIDES = (
+    _rule(r"\bbetween (?P<a>.+?) and (?P<b>.+)"),
+    _rule(r"\bcompare (?P<a>.+?) (?:with|to|and|against) (?P<b>.+)"),
+    _rule(
+        r"(?P<a>.+?) (?:versus|vs\.?|(?:compare[sd]?|differs?|different|better|worse) (?:with|to|from|than)) (?P<b>.+)"
+    ),
+    _rule(r"(?P<a>.+?) and (?P<b>.+?) (?:compare|differ)\b"),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Question:
+    """A question and what it asks."""
+
+    text: str
+    """Normalised."""
+    intent: Intent
+
+    @functools.cached_property
+    def terms(self) -> tuple[str, ...]:
+        """Its content words as terms, each once; without the words of form, unless it has no others."""
+        return _content(_FORM.sub(" ", self.text)) or _content(self.text)
+
+    @functools.cached_property
+    def sides(self) -> tuple[frozenset[str], ...]:
+        """The terms that tell the two things to be compared apart, two sets; empty if they cannot be told."""
+        for rule in _SIDES:
+            if match := rule.search(self.text):
+                a, b = frozenset(_content(match["a"])), frozenset(_content(match["b"]))
+                if a - b and b - a:
+                    return a - b, b - a
+        return ()
+
+
+def _content(text: str) -> tuple[str, ...]:
+    # A hyphenated word counts by its parts, which also match where it is spelled apart.
+    return tuple(term for term in dict.fromkeys(terms(text)) if "-" not in term)

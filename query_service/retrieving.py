@@ -1,0 +1,98 @@
+"""Retrieval for one call: the retrieval cache before the search."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Sequence
+from typing import Self
+
+from query_service.config import SearchConfig
+from query_service.encoders import CallVectors
+from rag_papers.persist.caching import CachePolicy
+from rag_papers.persist.index_store import OpenIndex
+from rag_papers.persist.retrieval_cache import RetrievalCache, RetrievalKey
+from rag_papers.retrieval.fusion import Candidate
+from rag_papers.retrieval.search import search
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ranking:
+    """A ranking and where it came from."""
+
+    candidates: Sequence[Candidate]
+    """Best first."""
+    hit: bool
+    """It came from the retrieval cache."""
+    age_ms: int
+    """How long ago it was stored; 0 if it was computed now."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CacheUse:
+    """What the caches contributed to a call."""
+
+    answer_hit: bool = False
+    retrieval_hit: bool = False
+    """Every ranking came from the retrieval cache."""
+    embed_hits: int = 0
+    embed_misses: int = 0
+    age_ms: int = 0
+    """Age of the answer, or of the oldest ranking, that was reused; 0 without a hit."""
+
+    @classmethod
+    def of(cls, rankings: Sequence[Ranking], vectors: CallVectors | None) -> Self:
+        """Of a call that retrieved `rankings` and used `vectors`."""
+        return cls(
+            retrieval_hit=all(ranking.hit for ranking in rankings),
+            embed_hits=vectors.hits if vectors else 0,
+            embed_misses=vectors.misses if vectors else 0,
+            age_ms=max(ranking.age_ms for ranking in rankings),
+        )
+
+
+def retrieve(
+    cache: RetrievalCache,
+    index: OpenIndex,
+    query: str,
+    config: SearchConfig,
+    vectors: CallVectors | None,
+    policy: CachePolicy,
+) -> Ranking:
+    """The best passages for `query`, which is normalised; `vectors` is needed only where they have weight."""
+    key = RetrievalKey(
+        query=query,
+        corpus_id=index.corpus_id,
+        top_k=config.top_k,
+        bm25_weight=float(config.bm25_weight),
+        vector_weight=float(config.vector_weight),
+    )
+    stored = cache.get(key) if policy.read else None
+    if stored and _fits(stored[0], index, config.top_k):
+        return Ranking(candidates=stored[0], hit=True, age_ms=age_ms(stored[1]))
+    candidates = search(
+        index,
+        query,
+        vectors.query(query) if vectors and config.vector_weight else None,
+        bm25_weight=config.bm25_weight,
+        vector_weight=config.vector_weight,
+        top_k=config.top_k,
+    )
+    if policy.write:
+        cache.put(key, candidates)
+    return Ranking(candidates=candidates, hit=False, age_ms=0)
+
+
+def age_ms(created: float) -> int:
+    """Milliseconds since `created`, seconds since the epoch; not negative when the clock was set back."""
+    return max(0, round((time.time() - created) * 1000))
+
+
+def _fits(candidates: Sequence[Candidate], index: OpenIndex, top_k: int) -> bool:
+    """Whether a stored ranking can be one of this index; a damaged one is no better than none."""
+    count = index.manifest.passage_count
+    return len(candidates) <= top_k and all(
+        isinstance(candidate.position, int)
+        and 0 <= candidate.position < count
+        and all(isinstance(score, float) and math.isfinite(score) for score in candidate[1:])
+        for candidate in candidates
+    )

@@ -1,0 +1,65 @@
+"""Searching: retrieval without an answer."""
+
+import dataclasses
+import time
+from collections.abc import Mapping, Sequence
+
+from query_service.catalog import Catalog
+from query_service.config import SearchConfig
+from query_service.encoders import CallVectors, Encoders
+from query_service.retrieving import CacheUse, retrieve
+from query_service.stop import Stop
+from rag_papers.persist.caching import CachePolicy
+from rag_papers.persist.index_store import PassageRecord
+from rag_papers.persist.retrieval_cache import RetrievalCache
+from rag_papers.persist.sqlite_store import SqliteStore
+from rag_papers.retrieval.fusion import Candidate
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Search:
+    """A valid request for passages."""
+
+    query: str
+    """Normalised."""
+    corpus: str
+    corpus_id: str
+    config: SearchConfig
+    policy: CachePolicy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Found:
+    """Passages, best first, and where they came from."""
+
+    passages: Sequence[tuple[Candidate, PassageRecord]]
+    corpus: str
+    corpus_id: str
+    cache: CacheUse
+    timings_ms: Mapping[str, float]
+
+
+class Searcher:
+    """Finds passages. Safe to use from several threads."""
+
+    def __init__(self, catalog: Catalog, encoders: Encoders, store: SqliteStore) -> None:
+        self._catalog = catalog
+        self._encoders = encoders
+        self._cache = RetrievalCache(store)
+
+    def search(self, search: Search, stop: Stop) -> Found:
+        """The passages. Raises RagError."""
+        stop.check()
+        opened = self._catalog.find(search.corpus, search.corpus_id)
+        index = opened.index
+        vectors = CallVectors(self._encoders, index.manifest, search.policy) if search.config.vector_weight else None
+        start = time.perf_counter()
+        ranking = retrieve(self._cache, index, search.query, search.config, vectors, search.policy)
+        retrieved = time.perf_counter()
+        return Found(
+            passages=[(candidate, index.passage(candidate.position)) for candidate in ranking.candidates],
+            corpus=opened.corpus,
+            corpus_id=index.corpus_id,
+            cache=CacheUse.of([ranking], vectors),
+            timings_ms={"retrieve": (retrieved - start) * 1000},
+        )

@@ -1,0 +1,130 @@
+"""The RPCs of QueryService: validate, call, convert."""
+
+import asyncio
+import contextvars
+import logging
+import time
+from collections.abc import Callable
+from concurrent.futures import Executor
+from typing import Any, TypeVar
+
+import grpc
+
+from query_service import convert
+from query_service.asking import Asker
+from query_service.searching import Searcher
+from query_service.stop import Stop
+from rag_papers.persist.sqlite_store import SqliteStore
+from rag_papers.rpc.server import trace_id
+from rag_papers.v1 import query_pb2, query_pb2_grpc
+
+logger = logging.getLogger(__name__)
+
+SERVICE_NAME: str = query_pb2.DESCRIPTOR.services_by_name["QueryService"].full_name
+"""Full name of the gRPC service."""
+
+_T = TypeVar("_T")
+_Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class QueryServicer(query_pb2_grpc.QueryServiceServicer):
+    """Serves calls; what blocks runs in `executor`."""
+
+    def __init__(
+        self,
+        *,
+        asker: Asker[query_pb2.AskResponse],
+        searcher: Searcher,
+        store: SqliteStore,
+        executor: Executor,
+        max_query_chars: int,
+    ) -> None:
+        self._asker = asker
+        self._searcher = searcher
+        self._store = store
+        self._executor = executor
+        self._max_query_chars = max_query_chars
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Lets `server` serve the calls."""
+        query_pb2_grpc.add_QueryServiceServicer_to_server(self, server)
+
+    async def Ask(self, request: query_pb2.AskRequest, context: _Context) -> query_pb2.AskResponse:
+        """Answers a question."""
+        start = time.perf_counter()
+        ask = convert.ask(request, self._max_query_chars)
+        asked = await self._blocking(context, lambda stop: self._asker.ask(ask, stop))
+        response = convert.ask_response(asked, trace_id.get())
+        response.timings_ms["total"] = (time.perf_counter() - start) * 1000
+        logger.info(
+            "ask: %s, score %.2f, %s, index %s, answer hit %s, %.0f ms",
+            query_pb2.AnswerStatus.Name(response.status),
+            response.score,
+            response.intent,
+            response.corpus_id,
+            response.cache.answer_hit,
+            response.timings_ms["total"],
+        )
+        return response
+
+    async def Search(self, request: query_pb2.SearchRequest, context: _Context) -> query_pb2.SearchResponse:
+        """Retrieves passages."""
+        start = time.perf_counter()
+        search = convert.search(request, self._max_query_chars)
+        found = await self._blocking(context, lambda stop: self._searcher.search(search, stop))
+        response = convert.search_response(found, trace_id.get())
+        response.timings_ms["total"] = (time.perf_counter() - start) * 1000
+        logger.info(
+            "search: %d passages, index %s, retrieval hit %s, %.0f ms",
+            len(response.sources),
+            response.corpus_id,
+            response.cache.retrieval_hit,
+            response.timings_ms["total"],
+        )
+        return response
+
+    async def Plan(self, request: query_pb2.PlanRequest, context: _Context) -> query_pb2.PlanResponse:
+        """Says what Ask would do."""
+        return convert.plan(request, self._max_query_chars)
+
+    async def GetCacheStats(
+        self, request: query_pb2.GetCacheStatsRequest, context: _Context
+    ) -> query_pb2.GetCacheStatsResponse:
+        """Measures the caches."""
+        return await self._blocking(
+            context,
+            lambda stop: convert.stats_response(self._store.stats(), str(self._store.path), self._store.file_bytes()),
+        )
+
+    async def PurgeCache(self, request: query_pb2.PurgeCacheRequest, context: _Context) -> query_pb2.PurgeCacheResponse:
+        """Empties tables."""
+        tables = convert.tables(request)
+        purged = await self._blocking(context, lambda stop: self._store.purge(tables))
+        logger.info("purged: %s", ", ".join(f"{count} of {table}" for table, count in purged.items()))
+        return query_pb2.PurgeCacheResponse(purged={table.value: count for table, count in purged.items()})
+
+    async def VacuumCache(
+        self, request: query_pb2.VacuumCacheRequest, context: _Context
+    ) -> query_pb2.VacuumCacheResponse:
+        """Shrinks the database."""
+
+        def vacuum(stop: Stop) -> tuple[int, int]:
+            before = self._store.file_bytes()
+            self._store.vacuum()
+            return before, self._store.file_bytes()
+
+        before, after = await self._blocking(context, vacuum)
+        logger.info("vacuumed: %d to %d bytes", before, after)
+        return query_pb2.VacuumCacheResponse(bytes_before=before, bytes_after=after)
+
+    async def _blocking(self, context: _Context, work: Callable[[Stop], _T]) -> _T:
+        """Runs `work` in the executor and lets it know when nobody waits for it any more."""
+        stop = Stop(context.time_remaining())
+        stop.check()
+        # The context carries the call's trace id into the log lines of the thread.
+        call = contextvars.copy_context()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, call.run, work, stop)
+        except asyncio.CancelledError:
+            stop.client_left()
+            raise

@@ -1,0 +1,196 @@
+"""The steps of a plan, and the attempt at an answer that they work on."""
+
+import dataclasses
+import itertools
+import operator
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import StrEnum
+from typing import TypeVar
+
+from query_service.config import AskConfig
+from query_service.encoders import CallVectors
+from query_service.evidence import Coverage, Evidence, RankedPassage, Sentence, sentences_of, statements
+from query_service.generators.base import Assignment, DraftSentence, Generator
+from query_service.plan import Step
+from query_service.question import Question
+from query_service.retrieving import Ranking, retrieve
+from query_service.verify import Verdict, verify
+from rag_papers.persist.caching import CachePolicy
+from rag_papers.persist.index_store import OpenIndex
+from rag_papers.persist.retrieval_cache import RetrievalCache
+from rag_papers.retrieval.analysis import terms
+
+_T = TypeVar("_T")
+
+_FUSED, _BEST_SENTENCE = 0.5, 0.5  # weights of a passage's score after reranking
+_PASSAGE_IN_PRUNING = 0.2  # weight of the passage's score where sentences compete for room, that of coverage being 1
+
+
+class AbstainReason(StrEnum):
+    """Why there is no answer; the names are those of the contract."""
+
+    NOTHING_RETRIEVED = "nothing_retrieved"
+    WEAK_EVIDENCE = "weak_evidence"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
+    """A question and all that is needed to answer it."""
+
+    question: Question
+    config: AskConfig
+    index: OpenIndex
+    generator: Generator
+    retrieval_cache: RetrievalCache
+    vectors: CallVectors | None
+    """None if no retrieval gives the vectors weight."""
+    policy: CachePolicy
+    coverage: Coverage
+
+
+@dataclasses.dataclass(kw_only=True)
+class Attempt:
+    """What the steps have made so far; each one reads what those before it left."""
+
+    task: Task
+    repair: int
+    """0 for the first attempt."""
+    ranking: Ranking = dataclasses.field(default_factory=lambda: Ranking(candidates=(), hit=False, age_ms=0))
+    passages: Sequence[RankedPassage] = ()
+    """Best first; after contextualizing those that the context is made of."""
+    evidence: Sequence[Evidence] = ()
+    """The context in reading order."""
+    draft: Sequence[DraftSentence] = ()
+    abstain_reason: AbstainReason | None = None
+    verdict: Verdict = dataclasses.field(default_factory=lambda: Verdict(score=0.0, supported=(), issues=()))
+
+    @property
+    def context_chars(self) -> int:
+        """Characters of the context."""
+        return sum(len(item.sentence.quote) for item in self.evidence)
+
+
+def _retrieve(attempt: Attempt) -> None:
+    task = attempt.task
+    attempt.ranking = retrieve(
+        task.retrieval_cache,
+        task.index,
+        task.question.text,
+        task.config.search(attempt.repair),
+        task.vectors,
+        task.policy,
+    )
+
+
+def _rerank(attempt: Attempt) -> None:
+    """Half the fused score, half the coverage of the best sentence together with its title and headings."""
+    task = attempt.task
+    ranked = []
+    for candidate in attempt.ranking.candidates:
+        record = task.index.passage(candidate.position)
+        sentences = sentences_of(record)
+        above = frozenset(terms(f"{record.title}\n{record.section}"))
+        best = max((task.coverage.of(above | sentence.terms) for sentence in sentences), default=0.0)
+        score = min(1.0, _FUSED * candidate.score + _BEST_SENTENCE * best)
+        ranked.append(RankedPassage(candidate=candidate, record=record, score=score, sentences=sentences))
+    ranked.sort(key=lambda passage: (-passage.score, passage.candidate.position))
+    attempt.passages = ranked[: task.config.rerank_top_k]
+
+
+def _prune(attempt: Attempt) -> None:
+    """Keeps the sentences that share enough words with the question; of identical ones the first."""
+    task = attempt.task
+    enough = min(task.config.prune_min_overlap + attempt.repair, len(task.question.terms))
+    different: dict[str, tuple[RankedPassage, Sentence]] = {}
+    for passage in attempt.passages:
+        for sentence in passage.sentences:
+            if task.coverage.overlap(sentence.terms) >= enough:
+                different.setdefault(sentence.text, (passage, sentence))
+    kept = _fitting(
+        list(different.values()),
+        task.config.prune_max_chars,
+        size=lambda item: len(item[1].quote),
+        value=lambda item: task.coverage.of(item[1].terms) + _PASSAGE_IN_PRUNING * item[0].score,
+    )
+    attempt.passages = [
+        dataclasses.replace(passage, sentences=tuple(sentence for _, sentence in group))
+        for passage, group in itertools.groupby(kept, key=operator.itemgetter(0))
+    ]
+
+
+def _contextualize(attempt: Attempt) -> None:
+    """Measures what is left against the question, and keeps the best of it that the context has room for."""
+    task = attempt.task
+    sentences = [sentence for passage in attempt.passages for sentence in passage.sentences]
+    cosines: Iterable[float | None] = itertools.repeat(None)
+    if task.vectors and sentences:
+        vectors = task.vectors.texts([sentence.text for sentence in sentences])
+        cosines = (vectors @ task.vectors.query(task.question.text)).tolist()
+    measure = iter(cosines)
+    evidence = [
+        Evidence(
+            sentence=sentence,
+            source=source,
+            passage_score=passage.score,
+            coverage=task.coverage.of(sentence.terms),
+            cosine=next(measure),
+        )
+        for source, passage in enumerate(attempt.passages)
+        for sentence in passage.sentences
+    ]
+    kept = _fitting(
+        evidence,
+        task.config.context_max_chars,
+        size=lambda item: len(item.sentence.quote),
+        value=lambda item: item.relevance,
+    )
+    used = sorted({item.source for item in kept})
+    attempt.passages = [attempt.passages[source] for source in used]
+    attempt.evidence = [dataclasses.replace(item, source=used.index(item.source) + 1) for item in kept]
+
+
+def _generate(attempt: Attempt) -> None:
+    """Writes the answer, unless no evidence is strong enough to rest one on."""
+    task = attempt.task
+    if not attempt.ranking.candidates:
+        attempt.abstain_reason = AbstainReason.NOTHING_RETRIEVED
+    elif not any(item.is_strong for item in statements(attempt.evidence)):
+        attempt.abstain_reason = AbstainReason.WEAK_EVIDENCE
+    else:
+        attempt.draft = task.generator.generate(
+            Assignment(
+                question=task.question,
+                evidence=attempt.evidence,
+                strict=attempt.repair > 0,
+                temperature=task.config.temperature_on_repair if attempt.repair else task.config.temperature,
+                seed=task.config.seed,
+            )
+        )
+        if not attempt.draft:
+            attempt.abstain_reason = AbstainReason.WEAK_EVIDENCE
+
+
+def _verify(attempt: Attempt) -> None:
+    if attempt.abstain_reason is None:
+        attempt.verdict = verify(attempt.task.question, attempt.task.coverage, attempt.draft)
+
+
+STEPS: Mapping[Step, Callable[[Attempt], None]] = {
+    Step.RETRIEVE: _retrieve,
+    Step.RERANK: _rerank,
+    Step.PRUNE: _prune,
+    Step.CONTEXTUALIZE: _contextualize,
+    Step.GENERATE: _generate,
+    Step.VERIFY: _verify,
+}
+"""What each step does to an attempt. A repair is no work on an attempt but the next one."""
+
+
+def _fitting(items: Sequence[_T], budget: int, *, size: Callable[[_T], int], value: Callable[[_T], float]) -> list[_T]:
+    """The most valuable items that fit the budget together, in the order given; a later short one may fit still."""
+    chosen: list[int] = []
+    for number in sorted(range(len(items)), key=lambda number: -value(items[number])):
+        if size(items[number]) <= budget:
+            budget -= size(items[number])
+            chosen.append(number)
+    return [items[number] for number in sorted(chosen)]

@@ -1,0 +1,413 @@
+import logging
+import os
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rag_papers.persist import sqlite_store
+from rag_papers.persist.sqlite_store import SCHEMA_VERSION, CacheTable, SqliteStore
+
+from .processes import run_python, start_python
+
+ANSWERS, EMBEDDINGS, RETRIEVAL = CacheTable.ANSWERS, CacheTable.EMBEDDINGS, CacheTable.RETRIEVAL
+
+
+def value_of(store: SqliteStore, key: bytes, table: CacheTable = ANSWERS) -> bytes | None:
+    entry = store.get(table, key)
+    return entry.value if entry else None
+
+
+def set_aside(store: SqliteStore) -> list[Path]:
+    """The database files that the store moved away, logs not counted."""
+    return sorted(store.path.parent.glob(f"{store.path.name}.damaged-*[0-9]"))
+
+
+def works(store: SqliteStore) -> bool:
+    store.put(ANSWERS, b"after", b"the storm")
+    return value_of(store, b"after") == b"the storm"
+
+
+def fill(store: SqliteStore, count: int, size: int) -> dict[bytes, bytes]:
+    """Puts entries and moves them from the log to the database file."""
+    items = {b"key-%d" % number: os.urandom(size) for number in range(count)}
+    store.put_many(ANSWERS, items)
+    store.vacuum()
+    return items
+
+
+class TestEntries:
+    def test_come_back_as_they_were_put(self, store: SqliteStore) -> None:
+        items = {b"": b"", b"\0\xff": b"\0" * 10, b"key": os.urandom(100_000)}
+        store.put_many(ANSWERS, items)
+        found = store.get_many(ANSWERS, [*items, b"missing"])
+        assert {key: entry.value for key, entry in found.items()} == items
+        assert len({entry.created for entry in found.values()}) == 1
+
+    def test_of_one_table_are_not_those_of_another(self, store: SqliteStore) -> None:
+        store.put(ANSWERS, b"key", b"answer")
+        store.put(EMBEDDINGS, b"key", b"vector")
+        assert value_of(store, b"key") == b"answer"
+        assert value_of(store, b"key", EMBEDDINGS) == b"vector"
+        assert value_of(store, b"key", RETRIEVAL) is None
+
+    def test_are_replaced(self, store: SqliteStore) -> None:
+        store.put(ANSWERS, b"key", b"old")
+        store.put(ANSWERS, b"key", b"newer")
+        assert value_of(store, b"key") == b"newer"
+        assert store.stats()[ANSWERS].count == 1
+
+    def test_are_found_by_thousands(self, store: SqliteStore) -> None:
+        items = {number.to_bytes(4): b"%d" % number for number in range(3000)}
+        store.put_many(EMBEDDINGS, items)
+        found = store.get_many(EMBEDDINGS, list(items))
+        assert {key: entry.value for key, entry in found.items()} == items
+
+    def test_survive_closing(self, store: SqliteStore) -> None:
+        store.put(ANSWERS, b"key", b"value")
+        store.close()
+        again = SqliteStore(store.path)
+        assert value_of(again, b"key") == b"value"
+        again.close()
+
+    @pytest.mark.parametrize("damage", ["value = x'00'", "value = 'text'", "crc = crc + 1", "value = x''"])
+    def test_that_are_damaged_are_missing(
+        self, store: SqliteStore, damage: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store.put_many(ANSWERS, {b"bad": b"value", b"good": b"value"})
+        with sqlite3.connect(store.path) as connection:
+            connection.execute(f"UPDATE answers SET {damage} WHERE key = ?", [b"bad"])
+        connection.close()
+        assert list(store.get_many(ANSWERS, [b"bad", b"good"])) == [b"good"]
+        assert f"entry {b'bad'.hex()} of answers is damaged" in caplog.text
+        store.put(ANSWERS, b"bad", b"healed")
+        assert value_of(store, b"bad") == b"healed"
+
+
+class TestStats:
+    def test_of_empty_tables(self, store: SqliteStore) -> None:
+        stats = store.stats()
+        assert list(stats) == list(CacheTable)
+        assert all((table.count, table.total_bytes, table.oldest) == (0, 0, None) for table in stats.values())
+
+    def test_count_entries_and_the_bytes_of_keys_and_values(self, store: SqliteStore) -> None:
+        store.put(ANSWERS, b"12", b"345")
+        store.put(ANSWERS, b"6", b"7890")
+        stats = store.stats()[ANSWERS]
+        assert (stats.count, stats.total_bytes) == (2, 10)
+        assert stats.oldest is not None and stats.newest is not None
+        first, last = (store.get(ANSWERS, key) for key in (b"12", b"6"))
+        assert first and last and (stats.oldest, stats.newest) == (first.created, last.created)
+
+
+class TestSpace:
+    def test_purging_empties_the_tables_named_and_no_other(self, store: SqliteStore) -> None:
+        for table in CacheTable:
+            store.put_many(table, {b"1": b"x", b"2": b"y"})
+        assert store.purge([ANSWERS, RETRIEVAL]) == {ANSWERS: 2, RETRIEVAL: 2}
+        assert {table: stats.count for table, stats in store.stats().items()} == {
+            ANSWERS: 0,
+            RETRIEVAL: 0,
+            EMBEDDINGS: 2,
+            CacheTable.SESSIONS: 2,
+        }
+        assert store.purge([ANSWERS]) == {ANSWERS: 0}
+
+    def test_vacuuming_returns_what_was_purged(self, store: SqliteStore) -> None:
+        fill(store, 100, 10_000)
+        before = store.file_bytes()
+        store.purge([ANSWERS])
+        store.vacuum()
+        assert before > 1_000_000
+        assert store.file_bytes() < 100_000
+        assert works(store)
+
+    def test_vacuuming_keeps_what_is_there(self, store: SqliteStore) -> None:
+        items = fill(store, 20, 1000)
+        assert len(store.get_many(ANSWERS, list(items))) == 20
+
+
+class TestThreads:
+    def test_share_a_store(self, store: SqliteStore, caplog: pytest.LogCaptureFixture) -> None:
+        def work(number: int) -> None:
+            for turn in range(25):
+                key = b"%d-%d" % (number, turn)
+                store.put(ANSWERS, key, key * 100)
+                if value_of(store, key) != key * 100:
+                    wrong.append(key)
+                store.put(EMBEDDINGS, b"shared", key)
+                store.get(EMBEDDINGS, b"shared")
+
+        wrong: list[bytes] = []
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert not wrong
+        assert store.stats()[ANSWERS].count == 12 * 25
+        assert not caplog.records
+
+    def test_live_through_damage_to_the_file_that_they_share(self, tmp_path: Path) -> None:
+        # In a process of its own: what used to happen is that one thread closed a connection another one was in.
+        result = run_python(
+            """
+            import os, sys, threading
+            from pathlib import Path
+            from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
+
+            store = SqliteStore(Path(sys.argv[1]))
+            table = CacheTable.ANSWERS
+            done = threading.Event()
+
+            def work(number):
+                turn = 0
+                while not done.is_set():
+                    turn += 1
+                    store.put(table, b"%d-%d" % (number, turn), os.urandom(500))
+                    store.get_many(table, [b"%d-%d" % (number, n) for n in range(turn)][-50:])
+
+            def meet_the_damage():
+                store.put(table, b"after", b"the storm")  # over a connection that is new, like the thread
+                store.put(table, b"after", b"the storm")
+
+            threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+            for thread in threads:
+                thread.start()
+            for _ in range(40):
+                with open(os.open(store.path, os.O_RDWR | os.O_CREAT), "wb") as file:
+                    file.write(os.urandom(8192))
+                thread = threading.Thread(target=meet_the_damage)
+                thread.start()
+                thread.join()
+            done.set()
+            for thread in threads:
+                thread.join()
+            meet_the_damage()
+            print(store.get(table, b"after").value)
+            """,
+            tmp_path / "cache.db",
+        )
+        assert (result.returncode, result.stdout) == (0, "b'the storm'\n"), result.stderr[-2000:]
+
+
+class TestProcesses:
+    WRITER = """
+        import logging, sys
+        from pathlib import Path
+        from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
+
+        logging.basicConfig(level=logging.DEBUG)
+        store, name = SqliteStore(Path(sys.argv[1])), sys.argv[2].encode()
+        for turn in range(150):
+            key = name + b"-%d" % turn
+            store.put(CacheTable.ANSWERS, key, key * 50)
+            assert store.get(CacheTable.ANSWERS, key).value == key * 50
+            store.put(CacheTable.EMBEDDINGS, b"shared", key)
+            assert store.get(CacheTable.EMBEDDINGS, b"shared") is not None
+            if turn % 50 == 0:
+                store.purge([CacheTable.RETRIEVAL])
+        store.vacuum() if name == b"a" else store.stats()
+        store.close()
+    """
+
+    def test_share_a_file(self, store: SqliteStore) -> None:
+        processes = [start_python(self.WRITER, store.path, name) for name in "abcd"]
+        for process in processes:
+            with process:
+                out, err = process.communicate()
+            assert (process.returncode, out, err) == (0, "", "")
+        assert store.stats()[ANSWERS].count == 4 * 150
+        assert value_of(store, b"c-149") == b"c-149" * 50
+
+    def test_that_die_while_they_write_lose_nothing_that_was_written(self, store: SqliteStore) -> None:
+        result = run_python(
+            """
+            import os, sys
+            from pathlib import Path
+            from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
+
+            store = SqliteStore(Path(sys.argv[1]))
+            store.put(CacheTable.ANSWERS, b"done", b"1")
+            connection = store._connect()
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("DELETE FROM answers")
+            os._exit(9)
+            """,
+            store.path,
+        )
+        assert result.returncode == 9
+        assert value_of(store, b"done") == b"1"
+        assert works(store)
+
+    def test_made_by_fork_open_their_own_connection(self, store: SqliteStore) -> None:
+        store.put(ANSWERS, b"parent", b"1")
+        child = os.fork()
+        if child == 0:
+            store.put(ANSWERS, b"child", value_of(store, b"parent") or b"nothing")
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert value_of(store, b"child") == b"1"
+
+
+def garbage(path: Path) -> None:
+    path.write_bytes(os.urandom(30_000))
+
+
+def text(path: Path) -> None:
+    path.write_text("no database " * 1000)
+
+
+def first_half(path: Path) -> None:
+    os.truncate(path, path.stat().st_size // 2)
+
+
+def other_version(path: Path) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION + 98}")
+    connection.close()
+
+
+def other_tables(path: Path) -> None:
+    path.unlink()
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE answers (question TEXT, answer TEXT)")
+    connection.close()
+
+
+class TestDamage:
+    @pytest.mark.parametrize("damage", [garbage, text, first_half, other_version, other_tables])
+    def test_found_at_the_start_sets_the_file_aside(
+        self, store: SqliteStore, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        items = fill(store, 100, 3000)
+        store.close()
+        damage(store.path)
+        inode = store.path.stat().st_ino
+        again = SqliteStore(store.path)
+        for key in items:
+            entry = again.get(ANSWERS, key)
+            assert entry is None or entry.value == items[key]
+        works(again)
+        assert works(again)
+        assert "set aside" in caplog.text
+        [aside] = set_aside(store)
+        assert aside.stat().st_ino == inode
+        again.close()
+
+    def test_of_an_empty_file_is_none(self, store: SqliteStore, caplog: pytest.LogCaptureFixture) -> None:
+        store.path.touch()
+        assert works(store)
+        assert not caplog.records
+
+    @pytest.mark.parametrize("damage", [garbage, first_half])
+    def test_done_to_an_open_file_sets_it_aside(
+        self, store: SqliteStore, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        items = fill(store, 400, 20_000)  # more than SQLite keeps in memory
+        damage(store.path)
+        for _ in range(2):
+            for key in items:
+                entry = store.get(ANSWERS, key)
+                assert entry is None or entry.value == items[key]
+        assert works(store)
+        assert "set aside" in caplog.text
+        assert len(set_aside(store)) == 1
+
+    def test_another_version_of_an_open_file_is_met_by_the_next_connection(
+        self, store: SqliteStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store.put(ANSWERS, b"key", b"value")
+        other_version(store.path)
+        thread = threading.Thread(target=works, args=(store,))
+        thread.start()
+        thread.join()
+        assert "set aside" in caplog.text
+        assert f"schema version {SCHEMA_VERSION + 98}" in caplog.text
+        assert value_of(store, b"key") is None
+        assert works(store)
+        [aside] = set_aside(store)
+        connection = sqlite3.connect(aside)
+        assert connection.execute("PRAGMA user_version").fetchone() == (SCHEMA_VERSION + 98,)
+        connection.close()
+
+    def test_that_another_process_dealt_with_does_not_cost_the_new_file(self, store: SqliteStore) -> None:
+        fill(store, 400, 20_000)
+        slow = SqliteStore(store.path)
+        assert slow.stats()[ANSWERS].count == 400
+        garbage(store.path)
+        while not set_aside(store):
+            store.get_many(ANSWERS, [b"key-%d" % number for number in range(400)])
+        assert works(store)
+        for number in range(400):
+            slow.get(ANSWERS, b"key-%d" % number)
+        assert value_of(slow, b"after") == b"the storm"
+        assert len(set_aside(store)) == 1
+        assert value_of(store, b"after") == b"the storm"
+        slow.close()
+
+    def test_a_directory_in_its_place_is_no_reason_to_fail(
+        self, store: SqliteStore, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        store.path.mkdir()
+        store.put(ANSWERS, b"key", b"value")
+        assert value_of(store, b"key") is None
+        assert store.purge([ANSWERS]) == {ANSWERS: 0}
+        assert store.stats()[ANSWERS].count == 0
+        assert "failed" in caplog.text
+        assert store.path.is_dir()
+
+
+class TestShortage:
+    def test_of_disk_skips_what_cannot_be_written(self, tmp_path: Path) -> None:
+        result = run_python(
+            """
+            import logging, resource, sys
+            from pathlib import Path
+            from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
+
+            logging.basicConfig(level=logging.WARNING)
+            store, table = SqliteStore(Path(sys.argv[1])), CacheTable.ANSWERS
+            store.put(table, b"before", b"1")
+            unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, unlimited[1]))
+            store.put(table, b"large", b"2" * 1_000_000)
+            assert store.get(table, b"large") is None
+            assert store.get(table, b"before").value == b"1"
+            resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
+            store.put(table, b"large", b"2" * 1_000_000)
+            assert store.get(table, b"large").value == b"2" * 1_000_000
+            """,
+            tmp_path / "cache.db",
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stderr.count("WARNING") == 1
+        assert "writing answers failed" in result.stderr
+        assert not set_aside(SqliteStore(tmp_path / "cache.db"))
+
+    def test_of_patience_with_another_process_skips_without_leaking(
+        self, store: SqliteStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        monkeypatch.setattr(sqlite_store, "_BUSY_SECONDS", 0.001)
+        holder = sqlite3.connect(store.path, isolation_level=None)
+        holder.execute("BEGIN EXCLUSIVE")
+        open_files = len(list(Path("/proc/self/fd").iterdir()))
+        for _ in range(20):
+            store.put(ANSWERS, b"key", b"value")
+        assert len(list(Path("/proc/self/fd").iterdir())) < open_files + 10
+        assert "database is locked" in caplog.text
+        holder.execute("ROLLBACK")
+        holder.close()
+        assert works(store)
+        assert not set_aside(store)
+
+
+def test_a_closed_store_misses_and_skips(store: SqliteStore, caplog: pytest.LogCaptureFixture) -> None:
+    store.put(ANSWERS, b"key", b"value")
+    store.close()
+    assert store.get(ANSWERS, b"key") is None
+    store.put(ANSWERS, b"key", b"other")
+    assert {record.levelno for record in caplog.records} == {logging.WARNING}
+    assert not set_aside(store)
