@@ -26,8 +26,8 @@ serve: .venv/server.done  ## both services, until Ctrl-C
 protos: .venv/dev.done  ## the stubs in rag_papers/v1
 	$(BIN)/python scripts/generate_stubs.py .
 
-bench: .venv/dev.done  ## the benchmarks that need no collections
-	$(BIN)/python benchmarks/caches.py
+bench: .venv/dev.done  ## a collection in BEIR layout: make bench COLLECTION=DIRECTORY
+	$(BIN)/python benchmarks/collection.py $(COLLECTION)
 
 clean:
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist

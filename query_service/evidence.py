@@ -5,6 +5,7 @@ import functools
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
 
+from query_service.question import Intent, Question
 from rag_papers.persist.index_store import PassageRecord
 from rag_papers.retrieval.analysis import terms
 from rag_papers.retrieval.fusion import Candidate
@@ -16,7 +17,7 @@ _STRENGTH_COSINE = 0.6
 STRONG = 0.45
 """Strength from which on a sentence is evidence where vectors are used. On the development collections (COVID-QA,
 Cranfield) 4 % of the questions that have an answer stay below it, and 91 to 100 % of the questions put to the wrong
-collection (docs: README, "When it does not answer")."""
+collection."""
 STRONG_BY_WORDS = 0.33
 """The same without vectors, where coverage alone decides."""
 
@@ -133,6 +134,22 @@ def sentences_of(record: PassageRecord) -> tuple[Sentence, ...]:
         if start < span.end:
             found.append(Sentence(record=record, span=Span(start, span.end)))
     return tuple(found)
+
+
+@functools.lru_cache(maxsize=4096)
+def heading_terms(title: str, section: str) -> frozenset[str]:
+    """The terms of a passage's title and headings."""
+    return frozenset(terms(f"{title}\n{section}"))
+
+
+def counted_terms(question: Question, own: frozenset[str], record: PassageRecord) -> frozenset[str]:
+    """The terms by which a sentence with the terms `own`, of a passage, is measured against a question.
+
+    A summary is asked for by naming its subject, often by the title of a paper, which its sentences need not repeat.
+    """
+    if question.intent is Intent.SUMMARIZATION:
+        return own | heading_terms(record.title, record.section)
+    return own
 
 
 def statements(evidence: Iterable[Evidence]) -> list[Evidence]:

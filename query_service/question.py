@@ -63,7 +63,8 @@ def detect(text: str) -> Intent:
 # Words that say what kind of answer is wanted and nothing about its subject.
 _FORM = _rule(
     r"\b(?:differences?|differs?|compar(?:e[sd]?|isons?|ing)|contrast|versus|vs|explain|describe|summar(?:y|i[sz]e[sd]?)"
-    r"|overview|define|definition|meaning|please|tell|show|give)\b|\b(?:mean|stand for)\W*$|\b(?:mean|meant) by\b"
+    r"|overview|define|definition|meaning|please|tell|show|give|papers?|articles?)\b"
+    r"|\b(?:mean|stand for)\W*$|\b(?:mean|meant) by\b"
 )
 
 _SIDES = (

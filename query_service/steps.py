@@ -9,7 +9,16 @@ from typing import TypeVar
 
 from query_service.config import AskConfig
 from query_service.encoders import CallVectors
-from query_service.evidence import Coverage, Evidence, RankedPassage, Sentence, sentences_of, statements
+from query_service.evidence import (
+    Coverage,
+    Evidence,
+    RankedPassage,
+    Sentence,
+    counted_terms,
+    heading_terms,
+    sentences_of,
+    statements,
+)
 from query_service.generators.base import Assignment, DraftSentence, Generator
 from query_service.plan import Step
 from query_service.question import Question
@@ -18,7 +27,6 @@ from query_service.verify import Verdict, verify
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.index_store import OpenIndex
 from rag_papers.persist.retrieval_cache import RetrievalCache
-from rag_papers.retrieval.analysis import terms
 
 _T = TypeVar("_T")
 
@@ -46,6 +54,10 @@ class Task:
     """None if no retrieval gives the vectors weight."""
     policy: CachePolicy
     coverage: Coverage
+
+    def counted(self, sentence: Sentence) -> frozenset[str]:
+        """The terms by which a sentence is measured."""
+        return counted_terms(self.question, sentence.terms, sentence.record)
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -89,7 +101,7 @@ def _rerank(attempt: Attempt) -> None:
     for candidate in attempt.ranking.candidates:
         record = task.index.passage(candidate.position)
         sentences = sentences_of(record)
-        above = frozenset(terms(f"{record.title}\n{record.section}"))
+        above = heading_terms(record.title, record.section)
         best = max((task.coverage.of(above | sentence.terms) for sentence in sentences), default=0.0)
         score = min(1.0, _FUSED * candidate.score + _BEST_SENTENCE * best)
         ranked.append(RankedPassage(candidate=candidate, record=record, score=score, sentences=sentences))
@@ -104,13 +116,13 @@ def _prune(attempt: Attempt) -> None:
     different: dict[str, tuple[RankedPassage, Sentence]] = {}
     for passage in attempt.passages:
         for sentence in passage.sentences:
-            if task.coverage.overlap(sentence.terms) >= enough:
+            if task.coverage.overlap(task.counted(sentence)) >= enough:
                 different.setdefault(sentence.text, (passage, sentence))
     kept = _fitting(
         list(different.values()),
         task.config.prune_max_chars,
         size=lambda item: len(item[1].quote),
-        value=lambda item: task.coverage.of(item[1].terms) + _PASSAGE_IN_PRUNING * item[0].score,
+        value=lambda item: task.coverage.of(task.counted(item[1])) + _PASSAGE_IN_PRUNING * item[0].score,
     )
     attempt.passages = [
         dataclasses.replace(passage, sentences=tuple(sentence for _, sentence in group))
@@ -132,7 +144,7 @@ def _contextualize(attempt: Attempt) -> None:
             sentence=sentence,
             source=source,
             passage_score=passage.score,
-            coverage=task.coverage.of(sentence.terms),
+            coverage=task.coverage.of(task.counted(sentence)),
             cosine=next(measure),
         )
         for source, passage in enumerate(attempt.passages)

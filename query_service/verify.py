@@ -5,7 +5,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from query_service.evidence import Coverage, count_words, ends_like_a_statement, similarity
+from query_service.evidence import Coverage, count_words, counted_terms, ends_like_a_statement, similarity
 from query_service.generators.base import Citation, DraftSentence
 from query_service.question import Intent, Question
 from rag_papers.retrieval.analysis import normalise, terms
@@ -61,7 +61,8 @@ def verify(question: Question, coverage: Coverage, draft: Sequence[DraftSentence
         return Verdict(score=0.0, supported=(), issues=(Issue.TOO_SHORT,))
     found = [frozenset(terms(sentence.text)) for sentence in draft]
     supported = tuple(_is_supported(question, sentence, its) for sentence, its in zip(draft, found, strict=True))
-    covered = coverage.of(frozenset[str]().union(*itertools.compress(found, supported)))
+    taken_up = [_counted(question, sentence, its) for sentence, its in zip(draft, found, strict=True)]
+    covered = coverage.of(frozenset[str]().union(*itertools.compress(taken_up, supported)))
     faults = _faults_of_form(question.intent, draft, found)
     support = 1.0 if all(supported) else _PARTLY_SUPPORTED * sum(supported) / len(supported)
     issues = list(faults)
@@ -76,12 +77,16 @@ def verify(question: Question, coverage: Coverage, draft: Sequence[DraftSentence
 def _is_supported(question: Question, sentence: DraftSentence, found: frozenset[str]) -> bool:
     """It stands in the bytes that it cites, shares content with the question, and does not merely repeat it."""
     wanted = set(question.terms)
-    if found <= wanted or (wanted and not found & wanted):
+    if found <= wanted or (wanted and not _counted(question, sentence, found) & wanted):
         return False
     return any(
         _quotes_exactly(citation) and normalise(sentence.text) in normalise(citation.quote)
         for citation in sentence.citations
     )
+
+
+def _counted(question: Question, sentence: DraftSentence, own: frozenset[str]) -> frozenset[str]:
+    return own.union(*(counted_terms(question, own, citation.record) for citation in sentence.citations))
 
 
 def _quotes_exactly(citation: Citation) -> bool:

@@ -13,8 +13,19 @@ _NEAR_DUPLICATE = 0.7  # Jaccard index of terms from which on a sentence says th
 _REPETITION = 0.3  # what a sentence loses for being wholly like one that is chosen already
 _STRICTER = 0.15  # how much nearer to the best a sentence must come in a repair
 
-_COPULA = re.compile(r"\b(?:is|are|was|were|refers? to|means?|denotes?|stands? for)\b")
-_SUBJECT_EXTRA = 3  # "Dense passage retrieval, or DPR, is ..." and "The name BERT stands for ..." define as well
+_COPULA = re.compile(
+    r"\b(?:(?:is|was) (?:an?|the|any|one|defined)\b|are\b|were\b|refers? to\b|means?\b|denotes?\b|stands? for\b)"
+)
+_ASIDE = re.compile(
+    r"\([^()]*\)|, (?:or|also|abbreviated|called|known) [^,]*,"
+)  # "Dense passage retrieval, or DPR, is"
+_EXTRA_WORD = (
+    0.2  # off for each other word in the subject: "Sentence-BERT is a ..." is less about BERT than "BERT is a"
+)
+_CONTRAST = re.compile(
+    r"\b(?:unlike|compared|whereas|while|than|against|instead|contrast|versus|differs?|differences?|but|only)\b",
+    re.IGNORECASE,
+)
 _PURPOSE = re.compile(r"(?:in order to|to|for|when|before|after) [^,.;]+,", re.IGNORECASE)
 _IMPERATIVE = re.compile(
     r"(?:(?:first|then|next|finally|also|always|never),? )?(?:add|adjust|apply|assign|avoid|begin|bound|build|check"
@@ -32,31 +43,38 @@ _REASON = re.compile(
 )
 
 
-def _defines(question: Question, sentence: Sentence) -> bool:
-    """'X is ...' about just the X that is asked for."""
+def _defines(question: Question, sentence: Sentence) -> float:
+    """1 for 'X is a ...' about just the X that is asked for, less where the subject has more words."""
     copula = _COPULA.search(sentence.text)
     if copula is None or not question.terms:
-        return False
-    subject = set(terms(sentence.text[: copula.start()]))
-    return subject.issuperset(question.terms) and len(subject) <= len(question.terms) + _SUBJECT_EXTRA
+        return 0.0
+    before = sentence.text[: copula.start()]
+    subject = _ASIDE.sub("", before)
+    # A comma that sets no aside apart opens another clause, whose subject is another one.
+    if "," in subject or not set(question.terms).issubset(terms(before)):
+        return 0.0
+    extra = {term for term in terms(subject) if "-" not in term}.difference(question.terms)
+    return max(0.0, 1 - _EXTRA_WORD * len(extra))
 
 
-def _names_both(question: Question, sentence: Sentence) -> bool:
-    """Both sides of the comparison occur: half of the words that tell each from the other."""
-    return bool(question.sides) and all(2 * len(side & sentence.terms) >= len(side) for side in question.sides)
+def _compares(question: Question, sentence: Sentence) -> float:
+    """Half for naming both sides, by half of the words that tell each from the other; half for a word of contrast."""
+    if not question.sides or any(2 * len(side & sentence.terms) < len(side) for side in question.sides):
+        return 0.0
+    return 1.0 if _CONTRAST.search(sentence.text) else 0.5
 
 
-def _instructs(question: Question, sentence: Sentence) -> bool:
-    """'To do X, ...' or a sentence in the imperative."""
-    return bool(_PURPOSE.match(sentence.text) or _IMPERATIVE.match(sentence.text))
+def _instructs(question: Question, sentence: Sentence) -> float:
+    """1 for 'To do X, ...' and for the imperative."""
+    return float(bool(_PURPOSE.match(sentence.text) or _IMPERATIVE.match(sentence.text)))
 
 
-def _gives_a_reason(question: Question, sentence: Sentence) -> bool:
-    return bool(_REASON.search(sentence.text))
+def _gives_a_reason(question: Question, sentence: Sentence) -> float:
+    return float(bool(_REASON.search(sentence.text)))
 
 
-def _never(question: Question, sentence: Sentence) -> bool:
-    return False
+def _indifferent(question: Question, sentence: Sentence) -> float:
+    return 0.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -67,19 +85,22 @@ class _Shape:
     """Sentences at most."""
     keep: float
     """Share of the best sentence's score that each further one must reach."""
-    prefer: Callable[[Question, Sentence], bool]
+    prefer: Callable[[Question, Sentence], float]
+    """How well a sentence fits the intent, in [0, 1]."""
     bonus: float
-    """What a preferred sentence's score gains."""
+    """What the score of a sentence that fits gains."""
+    only_fitting: bool = False
+    """Leave out what does not fit at all, unless nothing fits."""
     in_order: bool = False
-    """In reading order instead of best first."""
+    """As the passages run, instead of best first."""
 
 
 _SHAPES: Mapping[Intent, _Shape] = {
-    Intent.DEFINITION: _Shape(most=3, keep=0.8, prefer=_defines, bonus=0.25),
-    Intent.EXPLANATION: _Shape(most=4, keep=0.7, prefer=_gives_a_reason, bonus=0.1),
-    Intent.COMPARISON: _Shape(most=4, keep=0.7, prefer=_names_both, bonus=0.25),
-    Intent.HOW_TO: _Shape(most=4, keep=0.6, prefer=_instructs, bonus=0.25, in_order=True),
-    Intent.SUMMARIZATION: _Shape(most=6, keep=0.4, prefer=_never, bonus=0.0, in_order=True),
+    Intent.DEFINITION: _Shape(most=3, keep=0.9, prefer=_defines, bonus=0.25),
+    Intent.EXPLANATION: _Shape(most=4, keep=0.7, prefer=_gives_a_reason, bonus=0.05),
+    Intent.COMPARISON: _Shape(most=4, keep=0.7, prefer=_compares, bonus=0.25, only_fitting=True),
+    Intent.HOW_TO: _Shape(most=4, keep=0.6, prefer=_instructs, bonus=0.25, only_fitting=True, in_order=True),
+    Intent.SUMMARIZATION: _Shape(most=6, keep=0.4, prefer=_indifferent, bonus=0.0, in_order=True),
     Intent.UNKNOWN: _Shape(most=3, keep=0.8, prefer=_defines, bonus=0.25),
 }
 
@@ -95,18 +116,16 @@ class ExtractiveGenerator:
         shape = _SHAPES[question.intent]
         # A sentence without a word that the question does not have, such as a title, answers nothing.
         telling = [item for item in assignment.evidence if not item.sentence.terms.issubset(question.terms)]
-        score = {item: _score(question, shape, item) for item in statements(telling)}
+        fit = {item: shape.prefer(question, item.sentence) for item in statements(telling)}
+        fitting = [item for item in fit if fit[item]] if shape.only_fitting else []
+        score = {item: item.relevance + shape.bonus * fit[item] for item in fitting or fit}
         chosen = _choose(score, shape.most, shape.keep + (_STRICTER if assignment.strict else 0.0))
         if shape.in_order:
-            chosen.sort(key=lambda item: (item.source, item.sentence.span))
+            chosen = _as_passages_run(chosen)
         return [
             DraftSentence(text=item.sentence.text, citations=(Citation.of(item.sentence, item.source),))
             for item in chosen
         ]
-
-
-def _score(question: Question, shape: _Shape, item: Evidence) -> float:
-    return item.relevance + (shape.bonus if shape.prefer(question, item.sentence) else 0.0)
 
 
 def _choose(score: Mapping[Evidence, float], most: int, keep: float) -> list[Evidence]:
@@ -130,3 +149,9 @@ def _choose(score: Mapping[Evidence, float], most: int, keep: float) -> list[Evi
         if value < _NEAR_DUPLICATE:
             chosen.append(best)
     return chosen
+
+
+def _as_passages_run(chosen: Sequence[Evidence]) -> list[Evidence]:
+    """The passage of the best sentence first, within each passage as it is written."""
+    order = list(dict.fromkeys(item.source for item in chosen))
+    return sorted(chosen, key=lambda item: (order.index(item.source), item.sentence.span))

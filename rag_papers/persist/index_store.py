@@ -248,7 +248,10 @@ def read_manifest(directory: Path, corpus_id: str = "") -> Manifest:
         raise _damaged(path, str(error)) from error
     if not isinstance(document, dict):
         raise _damaged(path, "it is no JSON object")
-    unknown = set(document.get("features", ())) - FEATURES
+    features = document.get("features", [])
+    if not isinstance(features, list):
+        raise _damaged(path, "its features are no list")
+    unknown = {str(feature) for feature in features} - FEATURES
     if document.get("format") != FORMAT or unknown:
         raise FormatUnsupported(
             f"index {directory.name} has format {document.get('format')} with features "
@@ -256,7 +259,7 @@ def read_manifest(directory: Path, corpus_id: str = "") -> Manifest:
             corpus_id=directory.name,
         )
     try:
-        manifest = Manifest(**document)
+        manifest = Manifest(**document | {"features": tuple(features)})
         facts = [(file["size"], file["sha256"]) for file in manifest.files.values()]
     except (TypeError, KeyError, AttributeError) as error:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error

