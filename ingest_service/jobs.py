@@ -34,7 +34,7 @@ class JobManager:
         self._ledger = ledger
         self._queue: deque[str] = deque()
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._publishing: set[str] = set()
+        self._settled: set[str] = set()  # jobs whose end is decided: what remains must not be interrupted
         self._submitting = asyncio.Lock()
         self._draining = False
 
@@ -90,14 +90,15 @@ class JobManager:
         return job
 
     async def cancel(self, job_id: str) -> Job:
-        """Cancels a job that has not ended, unless it is being published this very moment. Raises JobNotFound."""
+        """Cancels a job that has not ended, unless its end is decided this very moment. Raises JobNotFound."""
         job = self._ledger.get(job_id)
-        if job.state.final or job.cancel_requested or job_id in self._publishing:
+        if job.state.final or job.cancel_requested or job_id in self._settled:
             return job
         if job_id in self._queue:
             self._queue.remove(job_id)
+            self._settled.add(job_id)
             job = await self._end(job_id, JobState.CANCELLED, "cancelled before it ran")
-            self._dispatch()
+            self._ended(job_id)
             return job
         job = await self._ledger.change(job_id, cancel_requested=True, message="is being cancelled")
         self._interrupt(job_id)
@@ -114,11 +115,9 @@ class JobManager:
         self._ledger.end_watches()
 
     def _interrupt(self, job_id: str) -> None:
-        """Ends the worker of a running job, unless its index is being published. Once: a second time would interrupt
-        the tidying up.
-        """
+        """Ends the worker of a running job whose end is open. Once: a second time would interrupt the tidying up."""
         task = self._running.get(job_id)
-        if task is not None and job_id not in self._publishing and not task.cancelling():
+        if task is not None and job_id not in self._settled and not task.cancelling():
             task.cancel()
 
     def _dispatch(self) -> None:
@@ -134,7 +133,7 @@ class JobManager:
 
     def _ended(self, job_id: str) -> None:
         self._running.pop(job_id, None)
-        self._publishing.discard(job_id)
+        self._settled.discard(job_id)
         self._dispatch()
 
     async def _run(self, job_id: str) -> None:
@@ -156,6 +155,7 @@ class JobManager:
                     if job.attempt >= self._settings.max_job_attempts:
                         raise WorkerLost(f"{error.message}, {job.attempt} times in a row") from error
         except RagError as error:
+            self._settled.add(job_id)
             await self._fail(job_id, error)
         except asyncio.CancelledError:
             job = self._ledger.get(job_id)
@@ -170,6 +170,7 @@ class JobManager:
                 )
         except Exception:
             logger.exception("job %s: a defect", job_id)
+            self._settled.add(job_id)
             await self._fail(job_id, Internal("a defect of the service; its log has the details"))
         finally:
             await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
@@ -187,7 +188,7 @@ class JobManager:
         )
         outcome = await run_worker(task, lambda update: self._update(job.job_id, update))
         # From here on a cancel comes too late: what follows takes a moment and must not be torn.
-        self._publishing.add(job.job_id)
+        self._settled.add(job.job_id)
         result = await asyncio.to_thread(publish_outcome, self._paths, job, outcome)
         message = "nothing has changed; already published" if result.unchanged else "published"
         await self._end(
@@ -220,4 +221,7 @@ class JobManager:
 def _empty(directory: Path) -> None:
     for path in directory.iterdir():
         with contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(path)
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()

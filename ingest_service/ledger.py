@@ -56,9 +56,11 @@ class JobLedger:
 
     async def change(self, job_id: str, **changes: Any) -> Job:
         """Records a change of state: it is in the log when anyone sees it."""
-        await self._write(self._revised(job_id, changes))
-        # Applied anew: the job may have moved on while the line was being written.
-        return self._show(self._revised(job_id, changes))
+        before, job = self.get(job_id), self._revised(job_id, changes)
+        await self._write(job)
+        # Applied anew if the job moved on while the line was being written. If not, what is shown is what was written,
+        # revision included, which must not fall at a restart.
+        return self._show(job if self.get(job_id) is before else self._revised(job_id, changes))
 
     def progress(self, job_id: str, **changes: Any) -> Job:
         """Shows a change that a restart may forget."""

@@ -38,6 +38,8 @@ async def run_worker(task: Task, on_update: Callable[[dict[str, Any]], None]) ->
         with contextlib.suppress(ConnectionError):
             await process.stdin.drain()
         async for text in process.stdout:
+            if not text.endswith(b"\n"):  # the worker died while it wrote
+                break
             for kind, content in json.loads(text).items():
                 match kind:
                     case "update":

@@ -48,13 +48,15 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         if violations:
             raise InvalidRequest(violations=violations)
         directory = await asyncio.to_thread(corpus_directory, request.corpus_dir, self._settings.corpus_roots)
-        job = await self._manager.submit(
+        submitted = self._manager.submit(
             corpus_dir=directory,
             corpus=valid_name(request.corpus) if request.corpus else name_of_directory(directory),
             model_name=request.model_name or self._settings.model,
             use_cache=request.use_cache if request.HasField("use_cache") else True,
             request_id=request.request_id,
         )
+        # Shielded, as is a cancel below: a caller that goes away in the middle must not leave a job half changed.
+        job = await asyncio.shield(submitted)
         return pb.StartIngestResponse(job=convert.job_message(job))
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
@@ -77,7 +79,8 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
 
     async def CancelJob(self, request: pb.CancelJobRequest, context: Context) -> pb.CancelJobResponse:
         """Cancels a job."""
-        return pb.CancelJobResponse(job=convert.job_message(await self._manager.cancel(request.job_id)))
+        job = await asyncio.shield(self._manager.cancel(request.job_id))
+        return pb.CancelJobResponse(job=convert.job_message(job))
 
     async def ListIndexes(self, request: pb.ListIndexesRequest, context: Context) -> pb.ListIndexesResponse:
         """Lists published versions."""

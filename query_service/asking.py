@@ -133,7 +133,7 @@ class Asker(Generic[ResponseT]):
                 timings_ms={},
             )
         question = Question(text=ask.query, intent=ask.intent)
-        vectors = CallVectors(self._encoders, index.manifest, ask.policy) if ask.config.uses_vectors else None
+        vectors = CallVectors(self._encoders, index.manifest, ask.policy, stop) if ask.config.uses_vectors else None
         ran = run(
             Task(
                 question=question,

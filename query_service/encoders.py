@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from query_service.stop import Stop
 from rag_papers.errors import ModelMismatch
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.embedding_cache import CachingEncoder
@@ -55,10 +56,11 @@ class CallVectors:
     The encoder is opened by the first text, so that a call which finds all it needs in the caches needs no model.
     """
 
-    def __init__(self, encoders: Encoders, manifest: Manifest, policy: CachePolicy) -> None:
+    def __init__(self, encoders: Encoders, manifest: Manifest, policy: CachePolicy, stop: Stop) -> None:
         self._encoders = encoders
         self._manifest = manifest
         self._policy = policy
+        self._stop = stop
         self._known: dict[str, npt.NDArray[np.float32]] = {}
         self.hits = 0
         """Texts whose vector came from the embedding cache."""
@@ -66,10 +68,14 @@ class CallVectors:
         """Texts that the model embedded."""
 
     def texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """(len(texts), dim), rows L2-normalised. What exceeds the encoder's window is left out."""
+        """(len(texts), dim), rows L2-normalised. What exceeds the encoder's window is left out.
+
+        Raises DeadlineExceeded between two batches.
+        """
         missing = [text for text in dict.fromkeys(texts) if text not in self._known]
         if missing:
-            embedded = self._encoders.of(self._manifest).encode(missing, self._policy)
+            encoder = self._encoders.of(self._manifest)
+            embedded = encoder.encode(missing, self._policy, on_progress=lambda done: self._stop.check())
             self._known.update(zip(missing, embedded.vectors, strict=True))
             self.hits += embedded.hits
             self.misses += embedded.misses

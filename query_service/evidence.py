@@ -16,16 +16,17 @@ _STRENGTH_COSINE = 0.6
 
 STRONG = 0.45
 """Strength from which on a sentence is evidence where vectors are used. On the development collections (COVID-QA,
-Cranfield) 4 % of the questions that have an answer stay below it, and 91 to 100 % of the questions put to the wrong
-collection."""
+Cranfield) 2 to 4 % of the questions that have an answer stay below it, and 91 to 100 % of those put to a wrong one."""
 STRONG_BY_WORDS = 0.33
-"""The same without vectors, where coverage alone decides."""
+"""The same without vectors, where coverage alone decides: 2 to 20 % and 80 to 100 %."""
 
 # What a sentence may carry in front that is not part of it: Markdown headings on lines of their own, a list mark.
-_LEAD = re.compile(r"(?:#{1,6}[ \t][^\n]*(?:\n\s*|$))*(?:(?:[-*+•‣]|\d{1,3}[.)])[ \t]+)?")
-_LINE_BREAK = re.compile(r"[^\S\r\n]*[\r\n]\s*")
-_ENDS = re.compile(r"[.!…。！｡।۔]+[\"'”’»)\]」』）*_]*$")
+_LEAD = re.compile(r"(?:#{1,6}[ \t][^\n]*(?:\n\s*|$))*(?:(?:[-*+•‣]|\d{1,3}\))[ \t]+)?")
+_LINE_BREAK = re.compile(r"(?:(?<!\s)[^\S\r\n]++)?[\r\n]\s*")  # possessive: runs of blanks may be very long
+_END_MARKS = frozenset(".!…。！｡।۔")
+_CLOSERS = "\"'”’»)]」』）*_"
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af]|[^\W_]+(?:['’.-][^\W_]+)*")
+_BEGINS_WITHIN = re.compile(r"[a-z]+(?![\w-])")  # unlike "p53 is" and "mRNA is", which begin sentences
 _MIN_WORDS = 4
 
 
@@ -64,8 +65,10 @@ class Sentence:
 
     @property
     def is_statement(self) -> bool:
-        """Whether it reads like a statement: no heading, no line of names, no question."""
-        return ends_like_a_statement(self.quote) and count_words(self.quote) >= _MIN_WORDS
+        """Whether it reads like a statement: no heading, no line of names, no question, no rest of a sentence."""
+        # Where a whole passage is in lower case, as in some collections, sentences begin so too.
+        rest = _BEGINS_WITHIN.match(self.quote) and not self.record.text.islower()
+        return not rest and ends_like_a_statement(self.quote) and count_words(self.quote) >= _MIN_WORDS
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -160,7 +163,7 @@ def statements(evidence: Iterable[Evidence]) -> list[Evidence]:
 
 def ends_like_a_statement(text: str) -> bool:
     """Whether the last mark of `text` closes a statement."""
-    return bool(_ENDS.search(text.rstrip()))
+    return text.rstrip().rstrip(_CLOSERS)[-1:] in _END_MARKS
 
 
 def count_words(text: str) -> int:

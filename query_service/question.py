@@ -64,16 +64,18 @@ def detect(text: str) -> Intent:
 _FORM = _rule(
     r"\b(?:differences?|differs?|compar(?:e[sd]?|isons?|ing)|contrast|versus|vs|explain|describe|summar(?:y|i[sz]e[sd]?)"
     r"|overview|define|definition|meaning|please|tell|show|give|papers?|articles?)\b"
-    r"|\b(?:mean|stand for)\W*$|\b(?:mean|meant) by\b"
+    r"|\b(?:mean|stand for|works?)\W*$|\b(?:mean|meant) by\b"
 )
 
+# Bounded, and anchored where they can be: reading a question of 4000 characters must not take the square of that.
 _SIDES = (
-    _rule(r"\bbetween (?P<a>.+?) and (?P<b>.+)"),
-    _rule(r"\bcompare (?P<a>.+?) (?:with|to|and|against) (?P<b>.+)"),
+    _rule(r"\bbetween (?P<a>.{1,200}?) and (?P<b>.+)"),
+    _rule(r"\bcompare (?P<a>.{1,200}?) (?:with|to|and|against) (?P<b>.+)"),
     _rule(
-        r"(?P<a>.+?) (?:versus|vs\.?|(?:compare[sd]?|differs?|different|better|worse) (?:with|to|from|than)) (?P<b>.+)"
+        r"^(?P<a>.{1,200}?) (?:versus|vs\.?|(?:compare[sd]?|differs?|different|better|worse) (?:with|to|from|than))"
+        r" (?P<b>.+)"
     ),
-    _rule(r"(?P<a>.+?) and (?P<b>.+?) (?:compare|differ)\b"),
+    _rule(r"^(?P<a>.{1,200}?) and (?P<b>.{1,200}?) (?:compare|differ)\b"),
 )
 
 

@@ -42,11 +42,12 @@ class CacheUse:
     @classmethod
     def of(cls, rankings: Sequence[Ranking], vectors: CallVectors | None) -> Self:
         """Of a call that retrieved `rankings` and used `vectors`."""
+        hit = all(ranking.hit for ranking in rankings)
         return cls(
-            retrieval_hit=all(ranking.hit for ranking in rankings),
+            retrieval_hit=hit,
             embed_hits=vectors.hits if vectors else 0,
             embed_misses=vectors.misses if vectors else 0,
-            age_ms=max(ranking.age_ms for ranking in rankings),
+            age_ms=max(ranking.age_ms for ranking in rankings) if hit else 0,
         )
 
 

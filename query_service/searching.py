@@ -52,7 +52,9 @@ class Searcher:
         stop.check()
         opened = self._catalog.find(search.corpus, search.corpus_id)
         index = opened.index
-        vectors = CallVectors(self._encoders, index.manifest, search.policy) if search.config.vector_weight else None
+        vectors = (
+            CallVectors(self._encoders, index.manifest, search.policy, stop) if search.config.vector_weight else None
+        )
         start = time.perf_counter()
         ranking = retrieve(self._cache, index, search.query, search.config, vectors, search.policy)
         retrieved = time.perf_counter()

@@ -4,16 +4,37 @@ import argparse
 import dataclasses
 import math
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
 from rag_papers.errors import InvalidRequest
 
+_LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_ADDRESS = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 
-def _setting(default: Any, help: str, *, unit: str = "", low: float = -math.inf, choices: Sequence[str] = ()) -> Any:
-    metadata = {"help": help, "unit": unit, "low": low, "choices": choices}
-    return dataclasses.field(default=default, metadata=metadata)
+
+def _log_level(text: str) -> None:
+    if text.upper() not in _LOG_LEVELS:
+        raise ValueError(f"{text!r} is none of {', '.join(_LOG_LEVELS)}")
+
+
+def _address(text: str) -> None:
+    match = _ADDRESS.fullmatch(text)
+    if not match or int(match["port"]) > 65535:
+        raise ValueError(f"{text!r} is not HOST:PORT with a port from 0 to 65535")
+
+
+def _setting(
+    default: Any,
+    help: str,
+    *,
+    unit: str = "",
+    low: float = -math.inf,
+    check: Callable[[str], None] | None = None,
+) -> Any:
+    return dataclasses.field(default=default, metadata={"help": help, "unit": unit, "low": low, "check": check})
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,10 +54,10 @@ class Settings:
         unit="directories",
     )
     ingest_address: str = _setting(
-        "127.0.0.1:50051", "address of IngestService; port 0 picks a free one", unit="host:port"
+        "127.0.0.1:50051", "address of IngestService; port 0 picks a free one", unit="host:port", check=_address
     )
     query_address: str = _setting(
-        "127.0.0.1:50052", "address of QueryService; port 0 picks a free one", unit="host:port"
+        "127.0.0.1:50052", "address of QueryService; port 0 picks a free one", unit="host:port", check=_address
     )
     model: str = _setting("all-MiniLM-L6-v2", "embedding model of ingests that name none", unit="name")
     model_download: bool = _setting(True, "whether an ingest may fetch a model from the Hugging Face hub")
@@ -51,7 +72,7 @@ class Settings:
     max_query_chars: int = _setting(4000, "longest question", unit="characters", low=1)
     query_threads: int = _setting(4, "questions worked on at once", unit="threads", low=1)
     drain_seconds: float = _setting(10.0, "how long calls in flight may take at shutdown", unit="seconds", low=0)
-    log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", choices=("DEBUG", "INFO", "WARNING", "ERROR"))
+    log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", check=_log_level)
 
     def __post_init__(self) -> None:
         # The directories that default to a place inside another one, or beside the process.
@@ -121,9 +142,8 @@ def _parse(text: str, type_: Any, metadata: Mapping[str, Any]) -> Any:
     if type_ == tuple[Path, ...]:
         return tuple(_path(part) for part in text.split(os.pathsep) if part)
     if type_ is str:
-        choices = metadata["choices"]
-        if choices and text.upper() not in choices:
-            raise ValueError(f"{text!r} is none of {', '.join(choices)}")
+        if metadata["check"]:
+            metadata["check"](text)
         return text
     try:
         number = type_(text)

@@ -16,12 +16,10 @@ _STRICTER = 0.15  # how much nearer to the best a sentence must come in a repair
 _COPULA = re.compile(
     r"\b(?:(?:is|was) (?:an?|the|any|one|defined)\b|are\b|were\b|refers? to\b|means?\b|denotes?\b|stands? for\b)"
 )
-_ASIDE = re.compile(
-    r"\([^()]*\)|, (?:or|also|abbreviated|called|known) [^,]*,"
-)  # "Dense passage retrieval, or DPR, is"
-_EXTRA_WORD = (
-    0.2  # off for each other word in the subject: "Sentence-BERT is a ..." is less about BERT than "BERT is a"
-)
+# As in "Dense passage retrieval, or DPR, is" and "Long short-term memory (LSTM) is".
+_ASIDE = re.compile(r"\([^()]*\)|, (?:or|also|abbreviated|called|known) [^,]*,")
+# Off for each other word in the subject: "Sentence-BERT is a ..." is less about BERT than "BERT is a ...".
+_EXTRA_WORD = 0.2
 _CONTRAST = re.compile(
     r"\b(?:unlike|compared|whereas|while|than|against|instead|contrast|versus|differs?|differences?|but|only)\b",
     re.IGNORECASE,

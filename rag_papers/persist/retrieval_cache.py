@@ -2,10 +2,13 @@
 
 import dataclasses
 import json
+import logging
 
 from rag_papers.persist.hashing import digest
 from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
 from rag_papers.retrieval.fusion import FUSION, Candidate
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,13 @@ class RetrievalCache:
         entry = self._store.get(CacheTable.RETRIEVAL, key.digest())
         if entry is None:
             return None
-        return [Candidate(*row) for row in json.loads(entry.value)], entry.created
+        try:
+            rows = json.loads(entry.value)
+            candidates = [Candidate(*row) for row in rows]
+        except (ValueError, TypeError) as error:
+            logger.warning("a cached ranking is damaged and ignored: %s", error)
+            return None
+        return (candidates, entry.created) if isinstance(rows, list) else None
 
     def put(self, key: RetrievalKey, candidates: list[Candidate]) -> None:
         """Stores or replaces a ranking."""

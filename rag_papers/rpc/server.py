@@ -39,7 +39,7 @@ class Application(Protocol):
         """Acquires what the service needs and registers its servicer."""
 
     async def drain(self) -> None:
-        """Called when no new calls come in any more: lets long calls end."""
+        """The first step of a stop, while calls still come in: refuses new work, lets long calls end."""
 
     async def close(self) -> None:
         """Releases everything; no call is in flight any more."""

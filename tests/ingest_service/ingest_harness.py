@@ -24,7 +24,7 @@ from ingest_service.application import IngestApplication
 from rag_papers.persist.paths import DataPaths
 from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
 from rag_papers.rpc.channel import open_channel
-from rag_papers.rpc.server import start
+from rag_papers.rpc.server import RunningServer, start
 from rag_papers.settings import Settings, env_name
 from rag_papers.v1 import ingest_pb2 as pb
 from rag_papers.v1 import ingest_pb2_grpc
@@ -239,6 +239,10 @@ class Client:
         """What lies in the staging directory."""
         return [path.name for path in self.paths.staging.iterdir()]
 
+    def tidies_up(self) -> None:
+        """Waits until the staging directory is empty, as it is a moment after the end of every job."""
+        until(lambda: not self.staged(), "an empty staging directory")
+
     def workers(self) -> list[int]:
         """The worker processes that run."""
         return workers_of(self.pid)
@@ -268,7 +272,12 @@ class Service(Client):
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="service")
         self._thread.start()
-        self._server = self._call(start(IngestApplication(settings), "127.0.0.1:0"))
+        self._server: RunningServer | None = None
+        try:
+            self._server = self._call(start(IngestApplication(settings), "127.0.0.1:0"))
+        except BaseException:
+            self._end_loop()
+            raise
         super().__init__(self._server.address, DataPaths.of(settings), os.getpid())
 
     def stop(self) -> None:
@@ -277,6 +286,9 @@ class Service(Client):
             return
         self.drain()()
         self.channel.close()
+        self._end_loop()
+
+    def _end_loop(self) -> None:
         self._call(self._loop.shutdown_default_executor())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()

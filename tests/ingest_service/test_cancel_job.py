@@ -6,6 +6,7 @@ import pytest
 from conftest import Serve
 from ingest_harness import Service, alive, beir, until, write
 
+from rag_papers.v1 import ingest_pb2 as pb
 from rag_papers.v1 import resources_pb2 as rpb
 
 
@@ -47,7 +48,7 @@ def test_a_running_job_is_cancelled_with_its_worker_and_leaves_nothing(service: 
     assert not ended.HasField("error")
     assert not ended.HasField("result")
     assert not alive(worker)
-    until(lambda: service.staged() == [], "an empty staging directory")
+    service.tidies_up()
     assert service.published() == []
     assert list(service.paths.corpora.iterdir()) == []
     assert service.ingest(papers).result.index.passage_count == 400
@@ -111,3 +112,33 @@ def test_a_cancel_just_before_the_service_ends_is_kept(serve: Serve, papers: Pat
     service = serve()
     assert [service.end(job).state for job in jobs] == [rpb.JOB_STATE_CANCELLED] * 2
     assert service.published() == []
+
+
+def test_a_caller_that_goes_away_in_the_middle_of_a_call_leaves_no_half_done_job(serve: Serve, papers: Path) -> None:
+    service = serve(max_workers=1)
+    with service.held():
+        service.standing(service.start(papers, corpus="first"))
+        for number in range(60):
+            request = pb.StartIngestRequest(corpus_dir=str(papers), corpus=f"c{number}")
+            call = service.stub.StartIngest.future(request)
+            spin(number % 20)
+            call.cancel()
+            known = {job.corpus: job for job in service.jobs()}
+            job = known.get(request.corpus) or service.start(papers, corpus=request.corpus)
+            call = service.stub.CancelJob.future(pb.CancelJobRequest(job_id=job.job_id))
+            spin(number % 20)
+            call.cancel()
+        jobs = service.jobs()
+        waiting = [job for job in jobs if job.state == rpb.JOB_STATE_QUEUED]
+        for job in jobs:
+            service.cancel(job)
+        ended = [service.end(job) for job in jobs]
+        assert {job.state for job in ended} == {rpb.JOB_STATE_CANCELLED}, waiting
+        assert {job.message for job in ended} <= {"cancelled", "cancelled before it ran"}
+    service.stop()
+    assert serve().jobs() == ended
+
+
+def spin(ticks: int) -> None:
+    for _ in range(ticks * 400):
+        pass

@@ -12,11 +12,13 @@ from pathlib import Path
 
 import pytest
 from conftest import Serve, Spawn
-from ingest_harness import PATIENCE, HeldCache, Service, alive, beir, environment, until, workers_of, write
+from ingest_harness import PATIENCE, Client, HeldCache, Service, alive, beir, environment, until, workers_of, write
 
 from rag_papers.persist.paths import DataPaths
 from rag_papers.settings import Settings
 from rag_papers.v1 import resources_pb2 as rpb
+
+MANY = 8000  # papers that take long enough to embed to be interrupted
 
 
 @pytest.fixture
@@ -31,32 +33,30 @@ def cache(settings: Callable[..., Settings]) -> Iterator[HeldCache]:
         yield held
 
 
-def let_some_be_stored(cache: HeldCache) -> int:
-    """Lets a worker that stands still store some of its vectors, not all; returns how many."""
-
-    def some() -> int:
-        cache.release()
-        cache.take()
-        return cache.embeddings()
-
-    return until(some, "stored vectors")
+def kill_while_it_embeds(service: Client, cache: HeldCache, victim: int) -> int:
+    """Kills a process when some of the vectors, not all, are stored; returns how many are."""
+    worker = service.worker()
+    cache.release()
+    until(cache.embeddings, "stored vectors")
+    os.kill(victim, signal.SIGKILL)
+    until(lambda: not alive(worker), "the end of the worker")
+    stored = cache.embeddings()
+    assert 0 < stored < MANY
+    return stored
 
 
 def test_a_worker_that_is_killed_is_replaced_and_embeds_only_what_is_missing(
     service: Service, papers: Path, cache: HeldCache
 ) -> None:
-    write(papers, {"corpus.jsonl": beir(4000)})
+    write(papers, {"corpus.jsonl": beir(MANY)})
     job = service.start(papers)
     service.standing(job)
-    stored = let_some_be_stored(cache)
-    assert 0 < stored < 4000
     stream = service.watch(job)
-    os.kill(service.worker(), signal.SIGKILL)
-    cache.release()
+    stored = kill_while_it_embeds(service, cache, service.worker())
     seen = [message.job for message in stream]
     ended = seen[-1]
     assert (ended.state, ended.attempt) == (rpb.JOB_STATE_SUCCEEDED, 2)
-    assert (ended.result.embed_hits, ended.result.embed_misses) == (stored, 4000 - stored)
+    assert (ended.result.embed_hits, ended.result.embed_misses) == (stored, MANY - stored)
     assert all(a.progress <= b.progress and a.revision < b.revision for a, b in pairwise(seen))
     assert service.published() == [ended.result.index.corpus_id]
     assert service.staged() == []
@@ -65,31 +65,33 @@ def test_a_worker_that_is_killed_is_replaced_and_embeds_only_what_is_missing(
 def test_a_job_whose_workers_are_all_killed_fails(serve: Serve, papers: Path, cache: HeldCache) -> None:
     service = serve(max_job_attempts=3)
     job = service.start(papers)
-    killed: list[int] = []
-    for _ in range(3):
-        killed += until(lambda: [pid for pid in service.workers() if pid not in killed], "another worker")
-        os.kill(killed[-1], signal.SIGKILL)
+    for attempt in (1, 2, 3):
+        until(lambda number=attempt: service.job(job).attempt == number, "the next attempt")
+        worker = service.worker()
+        os.kill(worker, signal.SIGKILL)
+        until(lambda pid=worker: not alive(pid), "its end")
     ended = service.end(job)
     assert (ended.state, ended.attempt) == (rpb.JOB_STATE_FAILED, 3)
     assert ended.error.reason == "WORKER_LOST"
     assert "SIGKILL" in ended.error.message
     assert "3 times" in ended.error.message
-    until(lambda: service.staged() == [], "an empty staging directory")
+    service.tidies_up()
     assert service.published() == []
     cache.release()
     assert service.ingest(papers).attempt == 1
 
 
 def test_a_worker_that_dies_in_the_middle_of_a_report_is_replaced(spawn: Spawn, root: Path) -> None:
-    """A report longer than a pipe holds, of which the service reads nothing until the worker is dead."""
+    """Its reports are longer than a pipe holds, and the service reads nothing until the worker is dead."""
     deep = "/".join(["论" * 80] * 4)
     papers = write(root / "papers", {f"{deep}/{number}.txt": b"\xff" for number in range(100)})
-    write(papers, {"zz.txt": "A good paper."})
+    write(papers, {"論.jsonl": beir(MANY)})  # read last, so that more reports follow
     service = spawn()
     job = service.start(papers)
+    until(lambda: service.job(job).stage == rpb.JOB_STAGE_SCAN, "a job that scans")
     worker = service.worker()
     os.kill(service.pid, signal.SIGSTOP)
-    with open(f"/proc/{worker}/fd/1", "wb", buffering=0) as pipe:
+    with Path(f"/proc/{worker}/fd/1").open("wb", buffering=0) as pipe:
         size = fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ)
 
         def unread() -> int:
@@ -105,21 +107,18 @@ def test_a_worker_that_dies_in_the_middle_of_a_report_is_replaced(spawn: Spawn, 
 def test_a_service_that_is_killed_resumes_its_jobs_and_publishes_one_version(
     spawn: Spawn, papers: Path, cache: HeldCache
 ) -> None:
-    write(papers, {"corpus.jsonl": beir(4000)})
+    write(papers, {"corpus.jsonl": beir(MANY)})
     service = spawn(max_workers=1)
     running, waiting = (service.start(papers, corpus=corpus) for corpus in ("first", "second"))
     service.standing(running)
-    stored = let_some_be_stored(cache)
-    worker = service.worker()
-    service.kill()
-    until(lambda: not alive(worker), "the end of the orphan")
-    cache.release()
+    stored = kill_while_it_embeds(service, cache, service.pid)
+    service.ended()
 
     service = spawn(max_workers=1)
     assert [job.job_id for job in service.jobs()] == [waiting.job_id, running.job_id]
     first, second = service.end(running), service.end(waiting)
     assert (first.state, first.attempt) == (rpb.JOB_STATE_SUCCEEDED, 2)
-    assert (first.result.embed_hits, first.result.embed_misses) == (stored, 4000 - stored)
+    assert (first.result.embed_hits, first.result.embed_misses) == (stored, MANY - stored)
     assert (second.state, second.attempt) == (rpb.JOB_STATE_SUCCEEDED, 1)
     assert first.create_time == running.create_time
     assert service.published() == [first.result.index.corpus_id]
@@ -142,7 +141,7 @@ def test_a_job_that_was_interrupted_too_often_is_not_resumed(spawn: Spawn, paper
     job = service.start(papers)
     for _ in range(2):
         service.standing(job)
-        until(lambda: service.workers(), "a worker")
+        service.worker()
         service.kill()
         service = spawn(max_job_attempts=2)
     ended = service.end(job)

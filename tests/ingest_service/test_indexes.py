@@ -157,4 +157,4 @@ def test_ingesting_again_repairs_a_damaged_index(service: Service, root: Path, n
     assert (again.embed_hits, again.embed_misses) == (1, 0)
     assert damaged.read_bytes() == before
     assert service.index() == index
-    assert service.staged() == []
+    service.tidies_up()

@@ -58,7 +58,7 @@ def test_a_directory_becomes_a_published_index(service: Service, sample: Path) -
     assert (index.dim, index.embed_model_name) == (64, "hashing-64")
     assert (job.result.embed_hits, job.result.embed_misses, job.result.unchanged) == (0, index.passage_count, False)
     assert service.published() == [index.corpus_id]
-    assert service.staged() == []
+    service.tidies_up()
     assert service.workers() == []
 
 
@@ -83,7 +83,7 @@ def test_passages_are_the_bytes_of_the_files(service: Service, sample: Path) -> 
 
 
 def test_text_of_any_script_comes_back_byte_for_byte(service: Service, root: Path) -> None:
-    text = "Titre\n\nLe café est décrit. cafe\u0301 too.\r\n注意力机制很重要。第二句话。 الانتباه هو كل ما تحتاجه. 👩‍🔬 measured it.\n"
+    text = "Titre\n\nUn café, cafe\u0301.\r\n注意力机制很重要。第二句话。 الانتباه هو كل ما تحتاجه. 👩‍🔬 measured it.\n"
     index = service.ingest(write(root / "papers", {"ünïcode 论文.txt": text})).result.index
     data = (service.paths.indexes / index.corpus_id / "passages.jsonl").read_bytes()
     passages = [json.loads(line) for line in data.splitlines()]
@@ -282,7 +282,7 @@ def test_a_model_that_cannot_be_had_fails_the_job_and_says_what_to_do(service: S
         assert job.progress < 1.0
         assert not job.HasField("result")
     assert service.published() == []
-    assert service.staged() == []
+    service.tidies_up()
 
 
 def test_a_model_directory_without_safe_weights_is_unavailable(service: Service, root: Path, tmp_path: Path) -> None:
@@ -303,4 +303,4 @@ def test_papers_none_of_which_can_be_read_fail_the_job(service: Service, root: P
     }
     assert (job.files_total, job.files_done, job.files_failed) == (3, 0, 3)
     assert service.published() == []
-    assert service.staged() == []
+    service.tidies_up()

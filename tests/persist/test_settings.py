@@ -19,6 +19,14 @@ SAMPLES: dict[Any, tuple[str, Any]] = {
     tuple[Path, ...]: (os.pathsep.join(["/one", "/two"]), (Path("/one"), Path("/two"))),
 }
 
+
+def sample(field: dataclasses.Field[Any]) -> tuple[str, Any]:
+    """A text for the setting, and the value that it stands for."""
+    if field.metadata["unit"] == "host:port":
+        return "localhost:7", "localhost:7"
+    return SAMPLES[TYPES[field.name]]
+
+
 every_setting = pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
 
 
@@ -41,10 +49,6 @@ def no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("RAG_"):
             monkeypatch.delenv(name)
-
-
-def sample(field: dataclasses.Field[Any]) -> tuple[str, Any]:
-    return SAMPLES[TYPES[field.name]]
 
 
 class TestEverySetting:
@@ -160,3 +164,17 @@ class TestDefaultRoots:
 
     def test_of_a_directory_below_the_root_are_that_directory(self, monkeypatch: pytest.MonkeyPatch) -> None:
         assert self.roots(monkeypatch, Path("/"), Path("/usr")) == (Path("/usr"),)
+
+
+@pytest.mark.parametrize(
+    "address", ["localhost", "127.0.0.1:99999", ":50051", "http://localhost:1", "a b:1", "::1:50051"]
+)
+def test_what_is_no_address_is_refused(address: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Settings.load(env={"RAG_QUERY_ADDRESS": address})
+    assert set(caught.value.violations) == {"RAG_QUERY_ADDRESS"}
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:50051", "[::1]:65535", "query.internal:80"])
+def test_addresses_have_a_host_and_a_port(address: str) -> None:
+    assert Settings.load(env={"RAG_QUERY_ADDRESS": address}).query_address == address
