@@ -16,8 +16,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from rag_client import QueryClient
 from services import running_services
+
+from rag_client import QueryClient
 
 T = TypeVar("T")
 

@@ -8,17 +8,17 @@ import grpc
 from ingest_service.catalog import Catalog
 from ingest_service.jobs import JobManager
 from ingest_service.ledger import JobLedger
-from ingest_service.servicer import IngestServicer
+from ingest_service.servicer import SERVICE_NAME, IngestServicer
 from rag_papers.persist.job_log import JobLog
 from rag_papers.persist.paths import DataPaths
+from rag_papers.rpc.server import Application
 from rag_papers.settings import Settings
-from rag_papers.v1 import ingest_pb2, ingest_pb2_grpc
 
 
-class IngestApplication:
+class IngestApplication(Application):
     """One IngestService; it alone writes jobs and indexes in its data directory."""
 
-    name = ingest_pb2.DESCRIPTOR.services_by_name["IngestService"].full_name
+    name = SERVICE_NAME
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -40,7 +40,7 @@ class IngestApplication:
             self._lock.close()
             raise OSError(f"another IngestService writes to {self._paths.ingest_lock.parent}") from None
         servicer = IngestServicer(self._settings, self._manager, self._ledger, Catalog(self._paths))
-        ingest_pb2_grpc.add_IngestServiceServicer_to_server(servicer, server)
+        servicer.register(server)
         await self._manager.start()
 
     async def drain(self) -> None:

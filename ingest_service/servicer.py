@@ -19,6 +19,10 @@ from rag_papers.v1 import ingest_pb2 as pb
 from rag_papers.v1 import ingest_pb2_grpc
 
 T = TypeVar("T")
+
+SERVICE_NAME: str = pb.DESCRIPTOR.services_by_name["IngestService"].full_name
+"""Full name of the gRPC service."""
+
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
@@ -30,6 +34,10 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         self._manager = manager
         self._ledger = ledger
         self._catalog = catalog
+
+    def register(self, server: grpc.aio.Server) -> None:
+        """Lets `server` serve the calls."""
+        ingest_pb2_grpc.add_IngestServiceServicer_to_server(self, server)
 
     async def StartIngest(self, request: pb.StartIngestRequest, context: Context) -> pb.StartIngestResponse:
         """Queues a job."""

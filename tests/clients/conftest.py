@@ -3,9 +3,9 @@ from collections.abc import Callable, Iterator
 
 import click.testing
 import pytest
-from scripted_server import ScriptedServer
 
 from rag_client.cli import main
+from tests.clients.scripted_server import ScriptedServer
 
 Run = Callable[..., click.testing.Result]
 

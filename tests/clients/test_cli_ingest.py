@@ -8,7 +8,12 @@ import sys
 import threading
 
 import pytest
-from scripted_server import (
+
+from rag_client.cli import seed
+from rag_papers import errors
+from rag_papers.v1 import ingest_pb2
+from rag_papers.v1.resources_pb2 import JobStage, JobState
+from tests.clients.scripted_server import (
     ScriptedServer,
     failed,
     file_errors,
@@ -17,11 +22,6 @@ from scripted_server import (
     succeeded,
     until_cancelled,
 )
-
-from rag_client.cli import seed
-from rag_papers import errors
-from rag_papers.v1 import ingest_pb2
-from rag_papers.v1.resources_pb2 import JobStage, JobState
 
 ID = job().job_id
 

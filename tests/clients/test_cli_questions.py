@@ -3,7 +3,6 @@
 import json
 
 import pytest
-from scripted_server import ScriptedServer, index
 
 from rag_client.cli import main, seed
 from rag_client.cli.exits import HINTS, ExitCode
@@ -11,6 +10,7 @@ from rag_papers import errors
 from rag_papers.v1 import ingest_pb2, query_pb2
 from rag_papers.v1.query_pb2 import AbstainReason, AnswerIssue, AnswerStatus
 from rag_papers.v1.resources_pb2 import AnswerSentence, CacheInfo, Citation, Index, Passage, Source
+from tests.clients.scripted_server import ScriptedServer, index
 
 EVIL = "safe\x1b[31m red\x1b]0;title\x07 [bold]kept[/bold]\r\n\x9b2Jnext\u202e\x00end"
 HARMLESS = "safe red [bold]kept[/bold] nextend"

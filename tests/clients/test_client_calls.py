@@ -4,12 +4,12 @@ import asyncio
 import inspect
 
 import pytest
-from scripted_server import ScriptedServer, index, job, until_cancelled
 
 from rag_client import AsyncIngestClient, AsyncQueryClient, IngestClient, QueryClient, calls
 from rag_papers import errors
 from rag_papers.v1 import ingest_pb2, query_pb2
 from rag_papers.v1.resources_pb2 import JobState
+from tests.clients.scripted_server import ScriptedServer, index, job, until_cancelled
 
 
 def test_a_start_sends_what_was_given_and_returns_the_job(server):

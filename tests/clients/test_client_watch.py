@@ -4,12 +4,12 @@ import asyncio
 import threading
 
 import pytest
-from scripted_server import ScriptedServer, failed, job, running, succeeded, until_cancelled
 
 from rag_client import AsyncIngestClient, Backoff, IngestClient
 from rag_papers import errors
 from rag_papers.v1 import ingest_pb2
 from rag_papers.v1.resources_pb2 import Job, JobState
+from tests.clients.scripted_server import ScriptedServer, failed, job, running, succeeded, until_cancelled
 
 QUICK = Backoff(tries=3, first_pause=0.001, longest_pause=0.002)
 

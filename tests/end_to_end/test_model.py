@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from end_to_end.conftest import SAMPLE, Pair
+from tests.end_to_end.conftest import SAMPLE, Pair
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(600)]
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from end_to_end.conftest import SAMPLE, Pair
+from tests.end_to_end.conftest import SAMPLE, Pair
 
 QUESTION = "What is transfer learning?"
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ingest_harness import Service, ServiceProcess
 
 from rag_papers.settings import Settings
+from tests.ingest_service.ingest_harness import Service, ServiceProcess
 
 Serve = Callable[..., Service]
 Spawn = Callable[..., ServiceProcess]

@@ -3,11 +3,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import Serve
-from ingest_harness import Service, alive, beir, until, write
 
 from rag_papers.v1 import ingest_pb2 as pb
 from rag_papers.v1 import resources_pb2 as rpb
+from tests.ingest_service.conftest import Serve
+from tests.ingest_service.ingest_harness import Service, alive, beir, until, write
 
 
 @pytest.fixture

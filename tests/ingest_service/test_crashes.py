@@ -11,12 +11,23 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import Serve, Spawn
-from ingest_harness import PATIENCE, Client, HeldCache, Service, alive, beir, environment, until, workers_of, write
 
 from rag_papers.persist.paths import DataPaths
 from rag_papers.settings import Settings
 from rag_papers.v1 import resources_pb2 as rpb
+from tests.ingest_service.conftest import Serve, Spawn
+from tests.ingest_service.ingest_harness import (
+    PATIENCE,
+    Client,
+    HeldCache,
+    Service,
+    alive,
+    beir,
+    environment,
+    until,
+    workers_of,
+    write,
+)
 
 MANY = 8000  # papers that take long enough to embed to be interrupted
 

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import grpc
 import pytest
-from ingest_harness import Service, refused, write
 
 from rag_papers.v1 import ingest_pb2 as pb
 from rag_papers.v1 import resources_pb2 as rpb
+from tests.ingest_service.ingest_harness import Service, refused, write
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND

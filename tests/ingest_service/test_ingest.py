@@ -6,14 +6,14 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from conftest import Serve
-from ingest_harness import SAMPLE, Service, beir, files_below, write
 
 from ingest_service.build import build
 from ingest_service.task import Task, overall
 from rag_papers.persist.job_log import JobStage
 from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
 from rag_papers.v1 import resources_pb2 as rpb
+from tests.ingest_service.conftest import Serve
+from tests.ingest_service.ingest_harness import SAMPLE, Service, beir, files_below, write
 
 SPANS = {
     rpb.JOB_STAGE_SCAN: (0.0, 0.10),

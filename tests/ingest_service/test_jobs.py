@@ -2,11 +2,11 @@ from pathlib import Path
 
 import grpc
 import pytest
-from conftest import Serve
-from ingest_harness import Service, beir, refused, until, write
 
 from rag_papers.v1 import ingest_pb2 as pb
 from rag_papers.v1 import resources_pb2 as rpb
+from tests.ingest_service.conftest import Serve
+from tests.ingest_service.ingest_harness import Service, beir, refused, until, write
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 NOT_FOUND = grpc.StatusCode.NOT_FOUND

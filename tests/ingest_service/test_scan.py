@@ -6,12 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Spawn
-from ingest_harness import Service, beir, write
 
 from ingest_service.scan import has_papers, open_regular, scan
 from rag_papers.settings import Settings
 from rag_papers.v1 import resources_pb2 as rpb
+from tests.ingest_service.conftest import Spawn
+from tests.ingest_service.ingest_harness import Service, beir, write
 
 # Root reads everything, so the services that shall not be able to read a file give the right to do so up.
 WITHOUT_ROOTS_RIGHTS = (

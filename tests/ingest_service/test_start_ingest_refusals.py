@@ -4,9 +4,9 @@ from pathlib import Path
 
 import grpc
 import pytest
-from ingest_harness import Service, files_below, refused, write
 
 from rag_papers.v1 import ingest_pb2 as pb
+from tests.ingest_service.ingest_harness import Service, files_below, refused, write
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import grpc
 import pytest
-from conftest import Serve
-from ingest_harness import Client, Service, beir, refused, until, write
 
 from ingest_service.ledger import JobLedger
 from rag_papers.persist.job_log import Job, JobLog, JobState
@@ -15,6 +13,8 @@ from rag_papers.rpc.channel import open_channel
 from rag_papers.v1 import ingest_pb2 as pb
 from rag_papers.v1 import ingest_pb2_grpc
 from rag_papers.v1 import resources_pb2 as rpb
+from tests.ingest_service.conftest import Serve
+from tests.ingest_service.ingest_harness import Client, Service, beir, refused, until, write
 
 
 @pytest.fixture

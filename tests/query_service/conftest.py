@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from query_harness import LIBRARY, SAMPLE, Service
 
 from rag_papers.settings import Settings
+from tests.query_service.query_harness import LIBRARY, SAMPLE, Service
 
 
 @pytest.fixture(autouse=True)

@@ -1,9 +1,9 @@
 """What Ask answers, and with which evidence."""
 
 import pytest
-from query_harness import LIBRARY, Service, check_citations, refused
 
 from rag_papers.v1 import query_pb2 as pb
+from tests.query_service.query_harness import LIBRARY, Service, check_citations, refused
 
 FIRST = ["retrieve", "rerank", "prune", "contextualize", "generate", "verify"]
 REPAIR = ["repair", *FIRST]

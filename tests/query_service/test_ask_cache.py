@@ -3,10 +3,10 @@
 from collections.abc import Callable
 
 import pytest
-from query_harness import LIBRARY, Service
 
 from rag_papers.persist.sqlite_store import CacheTable
 from rag_papers.v1 import query_pb2 as pb
+from tests.query_service.query_harness import LIBRARY, Service
 
 QUESTION = "What is transfer learning?"
 OF_THE_ANSWER = sorted(set(pb.AskResponse.DESCRIPTOR.fields_by_name) - {"cache", "trace_id", "timings_ms"})

@@ -1,9 +1,9 @@
 """The sample papers and the real model: what people would ask, and what nobody could answer from them."""
 
 import pytest
-from query_harness import Service, check_citations, names
 
 from rag_papers.v1 import query_pb2 as pb
+from tests.query_service.query_harness import Service, check_citations, names
 
 pytestmark = [pytest.mark.model, pytest.mark.timeout(300)]
 

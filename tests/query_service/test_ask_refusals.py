@@ -6,9 +6,9 @@ from typing import Any
 
 import grpc
 import pytest
-from query_harness import LIBRARY, Service, refused, violations
 
 from rag_papers.v1 import query_pb2 as pb
+from tests.query_service.query_harness import LIBRARY, Service, refused, violations
 
 HUGE = 10**9
 BAD_CONFIG = [

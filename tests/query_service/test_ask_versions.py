@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from query_harness import LIBRARY, Service, build, refused
 
 from rag_papers.v1 import query_pb2 as pb
+from tests.query_service.query_harness import LIBRARY, Service, build, refused
 
 
 def version(number: int) -> dict[str, str]:

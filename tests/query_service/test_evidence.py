@@ -1,7 +1,7 @@
 import pytest
-from query_harness import records
 
 from query_service.evidence import Coverage, Evidence, Sentence, count_words, sentences_of
+from tests.query_service.query_harness import records
 
 
 def sentences(text: str) -> tuple[Sentence, ...]:

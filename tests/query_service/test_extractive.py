@@ -1,11 +1,10 @@
 from collections.abc import Sequence
 
-from query_harness import records
-
 from query_service.evidence import Evidence, sentences_of
 from query_service.generators.base import Assignment
 from query_service.generators.extractive import ExtractiveGenerator
 from query_service.question import Intent, Question, detect
+from tests.query_service.query_harness import records
 
 
 def answer(question: str, *texts: str, relevance: Sequence[float] = (), strict: bool = False) -> list[str]:

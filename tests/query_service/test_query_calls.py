@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from query_harness import LIBRARY, PATIENCE, Service, build
 
 from query_service.generators import GENERATORS
 from query_service.generators.base import Assignment, DraftSentence
@@ -17,6 +16,7 @@ from rag_papers.persist.paths import DataPaths
 from rag_papers.rpc.channel import open_channel
 from rag_papers.settings import Settings
 from rag_papers.v1 import query_pb2 as pb
+from tests.query_service.query_harness import LIBRARY, PATIENCE, Service, build
 
 
 class SlowGenerator(ExtractiveGenerator):

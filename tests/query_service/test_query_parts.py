@@ -5,7 +5,6 @@ import math
 
 import numpy as np
 import pytest
-from query_harness import LIBRARY, Service
 
 from query_service import convert
 from query_service.asking import Status
@@ -22,6 +21,7 @@ from rag_papers.persist.caching import USE
 from rag_papers.persist.corpora import Corpora
 from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.v1 import query_pb2 as pb
+from tests.query_service.query_harness import LIBRARY, Service
 
 
 def test_settings_are_those_of_the_contract() -> None:

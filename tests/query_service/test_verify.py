@@ -1,12 +1,12 @@
 from collections.abc import Sequence
 
 import pytest
-from query_harness import records
 
 from query_service.evidence import Coverage, sentences_of
 from query_service.generators.base import Citation, DraftSentence
 from query_service.question import Intent, Question
 from query_service.verify import Issue, Verdict, verify
+from tests.query_service.query_harness import records
 
 TEXT = (
     "Transfer learning is the use of knowledge from a source task on a target task. "
