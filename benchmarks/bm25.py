@@ -9,7 +9,6 @@ which none is among the 20 most frequent, as after the removal of stop words. A 
 
 import importlib.util
 import random
-import resource
 import statistics
 import sys
 import time
@@ -32,11 +31,9 @@ def main(count: int) -> None:
         if name != "ours" and not importlib.util.find_spec(name):
             print(f"{name}: not installed")
             continue
-        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         start = time.perf_counter()
         sides[name] = build(passages)
-        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-        print(f"{name}: built in {time.perf_counter() - start:.2f} s, peak memory grew by {grown:.0f} MB")
+        print(f"{name}: built in {time.perf_counter() - start:.2f} s")
     medians = {name: statistics.median(times) for name, times in interleaved(sides, queries).items()}
     for name, median in medians.items():
         print(f"{name}: median {median * 1000:.3f} ms, {median / medians['ours']:.2f} x ours")
