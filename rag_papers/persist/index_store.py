@@ -37,7 +37,14 @@ PASSAGE_OFFSETS = "passages.offsets.npy"
 FAILURES = "failures.jsonl"
 VECTORS = "vectors.npy"
 
-_POSTINGS_TYPES = {"terms": "|u1", "term_offsets": "<i8", "offsets": "<i8", "passages": "<i4", "scores": "<f4"}
+_POSTINGS_TYPES = {
+    "hashes": "<u8",
+    "terms": "|u1",
+    "term_offsets": "<i8",
+    "offsets": "<i8",
+    "passages": "<i4",
+    "scores": "<f4",
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -229,7 +236,7 @@ class OpenIndex:
             raise _damaged(path, str(error)) from error
         if array.dtype != dtype or not array.flags.c_contiguous or array.offset + array.nbytes != path.stat().st_size:
             raise _damaged(path, f"its header says {array.dtype} of shape {array.shape}")
-        return array
+        return np.asarray(array)  # a plain view: slices of a memmap cost ten times as much
 
 
 def read_manifest(directory: Path, corpus_id: str = "") -> Manifest:

@@ -11,8 +11,13 @@ smaller of ln(1 + (N - n_t + 0.5) / (n_t + 0.5)) and the least positive idf of t
 """
 
 import dataclasses
+import hashlib
+import itertools
+import math
 from array import array
-from collections.abc import Callable, Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +26,17 @@ K1 = 1.5
 B = 0.75
 EPSILON = 0.25
 
+_CHUNK_TOKENS = 1 << 22  # terms that are counted together: bounds the memory beyond the postings themselves
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Postings:
     """The arrays of an index, V terms and P postings."""
 
+    hashes: npt.NDArray[np.uint64]
+    """(V,): the terms' hashes, ascending."""
     terms: npt.NDArray[np.uint8]
-    """The terms in UTF-8, sorted bytewise, one after the other."""
+    """The terms in UTF-8, in the order of their hashes, of equal ones bytewise, one after the other."""
     term_offsets: npt.NDArray[np.int64]
     """(V + 1,): where each term begins in `terms`."""
     offsets: npt.NDArray[np.int64]
@@ -38,38 +47,80 @@ class Postings:
     """(P,): what the term adds to the passage's score, positive."""
 
 
+class _Chunk(NamedTuple):
+    """Counted terms of a run of passages: a term, a passage and how often one is in the other, by term and passage."""
+
+    terms: npt.NDArray[np.int32]
+    passages: npt.NDArray[np.int32]
+    frequencies: npt.NDArray[np.int32]
+
+
 def fit(passages: Iterable[Sequence[str]], on_progress: Callable[[int], None] | None = None) -> Postings:
-    """The postings of passages given as their terms; `on_progress` is told how many passages are counted."""
-    vocabulary: dict[str, int] = {}
-    ids, lengths = array("i"), array("i")
+    """The postings of passages given as their terms; `on_progress` is told how many passages are counted.
+
+    Reads `passages` once and needs 20 bytes for each posting, besides the vocabulary.
+    """
+    vocabulary: defaultdict[str, int] = defaultdict(itertools.count().__next__)
+    lengths, chunks = _count(passages, vocabulary, on_progress)
+    encoded = sorted((_hash(data), data, number) for term, number in vocabulary.items() for data in (_encode(term),))
+    rank = np.empty(len(encoded), np.int64)
+    rank[[number for *_, number in encoded]] = np.arange(len(encoded))
+
+    document_frequency = np.zeros(len(encoded), np.int64)
+    for chunk in chunks:
+        document_frequency += np.bincount(rank[chunk.terms], minlength=len(encoded))
+    idf = _idf(document_frequency, len(lengths))
+    norm = K1 * (1 - B + B * lengths / (lengths.mean() or 1)) if len(lengths) else lengths
+    offsets = _starts(document_frequency)
+    next_place = offsets[:-1].copy()
+    postings = Postings(
+        hashes=np.array([number for number, *_ in encoded], np.uint64),
+        terms=np.frombuffer(b"".join(data for _, data, _ in encoded), np.uint8),
+        term_offsets=_starts([len(data) for _, data, _ in encoded]),
+        offsets=offsets,
+        passages=np.empty(offsets[-1], np.int32),
+        scores=np.empty(offsets[-1], np.float32),
+    )
+    for chunk in chunks:
+        # A chunk's passages follow those of the chunk before it, so that each term's run goes behind its last one.
+        term = rank[chunk.terms]
+        begins = np.flatnonzero(np.diff(term, prepend=-1))
+        run = np.diff(begins, append=len(term))
+        place = next_place[term] + np.arange(len(term)) - np.repeat(begins, run)
+        next_place[term[begins]] += run
+        frequency = chunk.frequencies.astype(np.float64)
+        postings.passages[place] = chunk.passages
+        postings.scores[place] = idf[term] * frequency * (K1 + 1) / (frequency + norm[chunk.passages])
+    return postings
+
+
+def _count(
+    passages: Iterable[Sequence[str]], vocabulary: Mapping[str, int], on_progress: Callable[[int], None] | None
+) -> tuple[npt.NDArray[np.float64], list[_Chunk]]:
+    """The passages' lengths in terms, and their counted terms, numbered by `vocabulary`, which gives every term one."""
+    chunks: list[_Chunk] = []
+    ids: list[int] = []
+    lengths = array("i")
+    first = 0  # passage of the chunk
+
+    def close() -> None:
+        nonlocal ids, first
+        size = np.frombuffer(lengths, np.int32)[first:] if len(lengths) > first else np.empty(0, np.int32)
+        passage = np.repeat(np.arange(len(size)), size)
+        pairs, frequency = np.unique(np.array(ids, np.int64) * max(len(size), 1) + passage, return_counts=True)
+        term, place = np.divmod(pairs, max(len(size), 1))
+        chunks.append(_Chunk(term.astype(np.int32), (first + place).astype(np.int32), frequency.astype(np.int32)))
+        ids, first = [], len(lengths)
+
     for terms in passages:
-        ids.extend([vocabulary.setdefault(term, len(vocabulary)) for term in terms])
+        ids += map(vocabulary.__getitem__, terms)
         lengths.append(len(terms))
+        if len(ids) >= _CHUNK_TOKENS:
+            close()
         if on_progress and len(lengths) % 1024 == 0:
             on_progress(len(lengths))
-    count = len(lengths)
-    length = np.frombuffer(lengths, np.int32).astype(np.float64)
-
-    # Number the terms in the order of their bytes, so that a reader finds one by bisection.
-    encoded = sorted((term.encode("utf-8", "surrogatepass"), number) for term, number in vocabulary.items())
-    rank = np.empty(len(encoded), np.int64)
-    rank[[number for _, number in encoded]] = np.arange(len(encoded))
-    term_of_token = rank[np.frombuffer(ids, np.int32)] if ids else np.empty(0, np.int64)
-    passage_of_token = np.repeat(np.arange(count), length.astype(np.int64))
-    pair, frequency = np.unique(term_of_token * max(count, 1) + passage_of_token, return_counts=True)
-    term, passage = np.divmod(pair, max(count, 1))
-
-    document_frequency = np.bincount(term, minlength=len(encoded))
-    idf = _idf(document_frequency, count)
-    norm = K1 * (1 - B + B * length / length.mean()) if ids else length
-    scores = idf[term] * frequency * (K1 + 1) / (frequency + norm[passage])
-    return Postings(
-        terms=np.frombuffer(b"".join(term for term, _ in encoded), np.uint8),
-        term_offsets=_starts([len(term) for term, _ in encoded]),
-        offsets=_starts(document_frequency),
-        passages=passage.astype(np.int32),
-        scores=scores.astype(np.float32),
-    )
+    close()
+    return np.array(lengths, np.float64), chunks
 
 
 def _idf(document_frequency: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.float64]:
@@ -96,29 +147,46 @@ class Bm25:
     def scores(self, terms: Iterable[str]) -> npt.NDArray[np.float32]:
         """(passage_count,): the score of every passage; a term that is repeated counts each time."""
         scores = np.zeros(self._passage_count, np.float32)
-        for term in terms:
-            number = self._number(term.encode("utf-8", "surrogatepass"))
+        offsets, passages, values = self._postings.offsets, self._postings.passages, self._postings.scores
+        for number in self._numbers(terms):
             if number is not None:
-                start, end = self._postings.offsets[number : number + 2]
-                scores[self._postings.passages[start:end]] += self._postings.scores[start:end]
+                run = slice(offsets[number], offsets[number + 1])
+                np.add.at(scores, passages[run], values[run])  # faster than +=, which gathers and scatters
         return scores
+
+    def bound(self, terms: Iterable[str]) -> float:
+        """What a passage would score that held every term countless times: the sum of idf(t) * (k1 + 1)."""
+        return (K1 + 1) * sum(self._idf(number) for number in self._numbers(terms))
 
     def idf(self, term: str) -> float:
         """How rare `term` is: ln(1 + (N - n + 0.5) / (n + 0.5)), positive; largest for a term that does not occur."""
-        number = self._number(term.encode("utf-8", "surrogatepass"))
-        frequency = 0 if number is None else int(np.diff(self._postings.offsets[number : number + 2])[0])
-        return float(np.log1p((self._passage_count - frequency + 0.5) / (frequency + 0.5)))
+        return self._idf(self._numbers([term])[0])
 
-    def _number(self, term: bytes) -> int | None:
-        low, high = 0, len(self._postings.term_offsets) - 1
-        while low < high:
-            middle = (low + high) // 2
-            found = self._term(middle)
-            if found == term:
-                return middle
-            low, high = (middle + 1, high) if found < term else (low, middle)
+    def _idf(self, number: int | None) -> float:
+        offsets = self._postings.offsets
+        frequency = 0 if number is None else int(offsets[number + 1] - offsets[number])
+        return math.log1p((self._passage_count - frequency + 0.5) / (frequency + 0.5))
+
+    def _numbers(self, terms: Iterable[str]) -> list[int | None]:
+        """Where each term stands among the terms of the index; None for one that does not occur."""
+        encoded = [_encode(term) for term in terms]
+        hashes = np.array([_hash(data) for data in encoded], np.uint64)
+        places = np.searchsorted(self._postings.hashes, hashes).tolist()
+        return [self._same(*of_term) for of_term in zip(encoded, hashes, places, strict=True)]
+
+    def _same(self, data: bytes, wanted: np.uint64, number: int) -> int | None:
+        """The first term from `number` on that is `data`, as long as their hashes agree."""
+        hashes, offsets = self._postings.hashes, self._postings.term_offsets
+        while number < len(hashes) and hashes[number] == wanted:
+            if self._postings.terms[offsets[number] : offsets[number + 1]].tobytes() == data:
+                return number
+            number += 1
         return None
 
-    def _term(self, number: int) -> bytes:
-        start, end = self._postings.term_offsets[number : number + 2]
-        return self._postings.terms[start:end].tobytes()
+
+def _encode(term: str) -> bytes:
+    return term.encode("utf-8", "surrogatepass")
+
+
+def _hash(data: bytes) -> int:
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")

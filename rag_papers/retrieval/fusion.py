@@ -5,7 +5,9 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-FUSION = "min-max-1"
+from rag_papers.retrieval.top import top
+
+FUSION = "bounded-1"
 """Identity of the fusion; part of every cached ranking's key."""
 
 
@@ -26,45 +28,35 @@ def fuse(
     bm25: npt.NDArray[np.float32] | None,
     vector: npt.NDArray[np.float32] | None,
     *,
+    bound: float,
     bm25_weight: float,
     vector_weight: float,
     top_k: int,
 ) -> list[Candidate]:
-    """The `top_k` best passages by the weighted mean of the min-max normalised scores, ties in order of position.
+    """The `top_k` best passages by the weighted mean of BM25 / `bound` and cosine, ties in order of position.
 
-    `bm25` and `vector` hold a score for every passage, (n,) each, and None where the weight is 0. Passages without any
-    query term are candidates only if the vectors have weight. (Min-max and the weighted sum: Lee, "Analyses of Multiple
-    Evidence Combination", 1997.)
+    `bm25` and `vector` hold a score for every passage, (n,) each, and None where the weight is 0. `bound` is the most
+    that the query can score in BM25; it makes one side comparable with the other without looking at other passages, so
+    that what else is found changes no score. Negative cosines count as 0. Passages without any query term are
+    candidates only if the vectors have weight. (A convex combination with theoretical normalisation: Bruch, Gai &
+    Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", 2023.)
     """
-    parts: list[npt.NDArray[np.float64]] = []
+    total = bm25_weight + vector_weight
+    parts: list[npt.NDArray[np.float32]] = []
     if bm25 is not None:
-        parts.append(bm25_weight * _scale(bm25, low=0.0))
+        # A term that nearly all passages hold may exceed the bound; without a term nothing scores.
+        scale = max(bound, float(bm25.max(initial=0.0))) or 1.0
+        parts.append(bm25 * np.float32(bm25_weight / total / scale))
     if vector is not None:
-        parts.append(vector_weight * _scale(vector, low=float(vector.min())))
-    fused = sum(parts) / (bm25_weight + vector_weight)
-    assert isinstance(fused, np.ndarray)
-    candidates = np.arange(len(fused)) if vector is not None or bm25 is None else np.flatnonzero(bm25)
-    best = _top(fused, candidates, top_k)
+        parts.append(np.maximum(vector, 0) * np.float32(vector_weight / total))
+    fused = parts[0] if len(parts) == 1 else parts[0] + parts[1]
+    best = top(fused, top_k) if vector is not None else top(fused, top_k, above=0.0)
     return [
         Candidate(
-            int(i),
-            float(fused[i]),
-            0.0 if bm25 is None else float(bm25[i]),
-            0.0 if vector is None else float(vector[i]),
+            int(position),
+            min(1.0, float(fused[position])),
+            0.0 if bm25 is None else float(bm25[position]),
+            0.0 if vector is None else float(vector[position]),
         )
-        for i in best
+        for position in best
     ]
-
-
-def _scale(scores: npt.NDArray[np.float32], low: float) -> npt.NDArray[np.float64]:
-    span = float(scores.max()) - low
-    return (scores.astype(np.float64) - low) / span if span > 0 else np.zeros(len(scores))
-
-
-def _top(scores: npt.NDArray[np.float64], candidates: npt.NDArray[np.int64], k: int) -> npt.NDArray[np.int64]:
-    if len(candidates) > k:
-        # Everything that ties with the k-th best takes part, so that the order decides and not the partition.
-        threshold = np.partition(scores[candidates], -k)[-k]
-        candidates = candidates[scores[candidates] >= threshold]
-    order = np.lexsort((candidates, -scores[candidates]))
-    return candidates[order][:k]

@@ -31,6 +31,8 @@ def search(
 
     A weight of 0 leaves its side out altogether.
     """
-    bm25 = index.bm25.scores(terms(query)) if bm25_weight else None
+    words = terms(query)
+    bm25 = index.bm25.scores(words) if bm25_weight else None
     cosine = np.clip(index.vectors @ vector, -1, 1) if vector is not None and vector_weight else None
-    return fuse(bm25, cosine, bm25_weight=bm25_weight, vector_weight=vector_weight, top_k=top_k)
+    bound = index.bm25.bound(words)
+    return fuse(bm25, cosine, bound=bound, bm25_weight=bm25_weight, vector_weight=vector_weight, top_k=top_k)

@@ -12,40 +12,41 @@ cosines = st.sampled_from([-1.0, 0.0, 0.25, 1.0]) | st.floats(-1, 1, width=32, a
 
 
 @st.composite
-def inputs(draw: st.DrawFn) -> tuple[list[float], list[float], float, float, int]:
+def inputs(draw: st.DrawFn) -> tuple[list[float], list[float], float, float, float, int]:
     count = draw(st.integers(1, 30))
     bm25 = draw(st.lists(bm25_scores, min_size=count, max_size=count))
     vector = draw(st.lists(cosines, min_size=count, max_size=count))
     pair = draw(st.tuples(weights, weights).filter(any))
-    return bm25, vector, *pair, draw(st.integers(1, 40))
+    return bm25, vector, draw(st.floats(0, 200)), *pair, draw(st.integers(1, 40))
 
 
-def scaled(scores: list[float], low: float) -> list[float]:
-    span = max(scores) - low
-    return [(score - low) / span if span > 0 else 0.0 for score in scores]
-
-
-def oracle(bm25: list[float], vector: list[float], w_bm25: float, w_vector: float, top_k: int) -> list[Candidate]:
-    fused = [0.0] * len(bm25)
+def oracle(
+    bm25: list[float], vector: list[float], bound: float, w_bm25: float, w_vector: float, top_k: int
+) -> list[Candidate]:
+    # In the precision of the product, so that ties are the same.
+    share = np.float32(w_bm25 / (w_bm25 + w_vector) / (max(bound, *bm25) or 1.0))
+    of_vector = np.float32(w_vector / (w_bm25 + w_vector))
+    fused = [np.float32(0)] * len(bm25)
     candidates = range(len(bm25))
     if w_bm25:
-        fused = [sum_ + w_bm25 * part for sum_, part in zip(fused, scaled(bm25, 0.0), strict=True)]
-        if not w_vector:
-            candidates = [position for position in candidates if bm25[position]]
+        fused = [sum_ + np.float32(score) * share for sum_, score in zip(fused, bm25, strict=True)]
     if w_vector:
-        fused = [sum_ + w_vector * part for sum_, part in zip(fused, scaled(vector, min(vector)), strict=True)]
-    fused = [score / (w_bm25 + w_vector) for score in fused]
+        fused = [sum_ + np.float32(max(0.0, score)) * of_vector for sum_, score in zip(fused, vector, strict=True)]
+    else:
+        candidates = [position for position in candidates if fused[position]]
+    fused = [min(1.0, float(score)) for score in fused]
     ranked = sorted(candidates, key=lambda position: (-fused[position], position))[:top_k]
     return [Candidate(p, fused[p], bm25[p] if w_bm25 else 0.0, vector[p] if w_vector else 0.0) for p in ranked]
 
 
 @settings(deadline=None, max_examples=300)
 @given(inputs())
-def test_rankings_agree(values: tuple[list[float], list[float], float, float, int]) -> None:
-    bm25, vector, w_bm25, w_vector, top_k = values
+def test_rankings_agree(values: tuple[list[float], list[float], float, float, float, int]) -> None:
+    bm25, vector, bound, w_bm25, w_vector, top_k = values
     ranked = fuse(
         np.array(bm25, np.float32) if w_bm25 else None,
         np.array(vector, np.float32) if w_vector else None,
+        bound=bound,
         bm25_weight=w_bm25,
         vector_weight=w_vector,
         top_k=top_k,

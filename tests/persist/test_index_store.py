@@ -29,6 +29,7 @@ from .indexes import CORPUS_ID, TEXTS, build, build_and_publish, read_all, recor
 from .processes import run_python
 
 FILES = [
+    "bm25.hashes.npy",
     "bm25.offsets.npy",
     "bm25.passages.npy",
     "bm25.scores.npy",

@@ -1,8 +1,10 @@
 import dataclasses
+from hashlib import blake2b
 
 import numpy as np
 import pytest
 
+from rag_papers.retrieval import bm25
 from rag_papers.retrieval.bm25 import Bm25, fit
 
 
@@ -52,18 +54,47 @@ def test_terms_that_begin_alike_are_told_apart() -> None:
 
 def test_the_arrays_are_those_of_the_format() -> None:
     postings = fit([["b", "a", "b"], ["a"], []])
-    assert postings.terms.tobytes() == b"ab"
+    ordered = sorted((int.from_bytes(blake2b(term, digest_size=8).digest(), "little"), term) for term in (b"a", b"b"))
+    assert postings.hashes.tolist() == [number for number, _ in ordered]
+    assert postings.terms.tobytes() == b"".join(term for _, term in ordered)
     assert postings.term_offsets.tolist() == [0, 1, 2]
-    assert postings.offsets.tolist() == [0, 2, 3]
-    assert postings.passages.tolist() == [0, 1, 0]
+    runs = {b"a": [0, 1], b"b": [0]}
+    assert postings.passages.tolist() == [passage for _, term in ordered for passage in runs[term]]
+    assert postings.offsets.tolist() == [0, len(runs[ordered[0][1]]), 3]
     types = {field.name: str(getattr(postings, field.name).dtype) for field in dataclasses.fields(postings)}
     assert types == {
+        "hashes": "uint64",
         "terms": "uint8",
         "term_offsets": "int64",
         "offsets": "int64",
         "passages": "int32",
         "scores": "float32",
     }
+
+
+def test_chunks_of_any_size_give_the_same_postings(monkeypatch: pytest.MonkeyPatch) -> None:
+    random = np.random.default_rng(3)
+    corpus = [[f"t{number}" for number in random.integers(0, 9, length)] for length in random.integers(0, 8, 60)]
+    whole = fit(corpus)
+    for size in (1, 7, 50):
+        monkeypatch.setattr(bm25, "_CHUNK_TOKENS", size)
+        parts = fit(corpus)
+        for field in dataclasses.fields(whole):
+            np.testing.assert_array_equal(getattr(whole, field.name), getattr(parts, field.name))
+
+
+def test_terms_of_equal_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bm25, "_hash", lambda data: 7)
+    corpus = [["a"], ["b"], ["c"]]
+    for position, [term] in enumerate(corpus):
+        assert [score > 0 for score in scores(corpus, term)] == [other == position for other in range(3)]
+    assert scores(corpus, "d") == [0, 0, 0]
+
+
+def test_no_passage_exceeds_the_bound_of_a_query_of_rare_terms() -> None:
+    corpus = [["rare"] * 50, ["other", "rare"], *([str(number)] for number in range(20))]
+    index = Bm25(fit(corpus), len(corpus))
+    assert 0 < index.scores(["rare", "other"]).max() < index.bound(["rare", "other"])
 
 
 def test_the_order_of_first_use_does_not_matter() -> None:

@@ -10,6 +10,7 @@ def ranking(
     return fuse(
         None if bm25 is None else np.array(bm25, np.float32),
         None if vector is None else np.array(vector, np.float32),
+        bound=4.0,
         bm25_weight=w_bm25,
         vector_weight=w_vector,
         top_k=top_k,
@@ -21,8 +22,18 @@ def positions(candidates: list[Candidate]) -> list[int]:
 
 
 def test_the_best_of_both_comes_first() -> None:
-    best, *_ = ranking([1, 4, 0], [0.1, 0.9, 0.2])
-    assert best == Candidate(1, 1.0, 4.0, float(np.float32(0.9)))
+    best, *_ = ranking([1, 2, 0], [0.1, 0.75, 0.2])
+    assert best == Candidate(1, 0.625, 2.0, 0.75)
+
+
+def test_a_score_depends_on_its_passage_alone() -> None:
+    alone = ranking([2], [0.5])
+    assert alone == [Candidate(0, 0.5, 2.0, 0.5)]
+    assert ranking([2, 4, 1], [0.5, 1, -1])[1] == alone[0]
+
+
+def test_scores_stay_within_their_bounds_where_a_term_exceeds_the_bound() -> None:
+    assert [candidate.score for candidate in ranking([8, 4, 0], None, 1, 0)] == [1.0, 0.5]
 
 
 def test_no_candidate_is_dropped_because_it_was_last() -> None:
@@ -68,4 +79,4 @@ def test_the_scale_of_the_weights_does_not_matter() -> None:
 
 def test_one_passage_scores() -> None:
     assert ranking([2], [0.5]) == [Candidate(0, 0.5, 2.0, 0.5)]
-    assert ranking(None, [0.5], 0, 1) == [Candidate(0, 0.0, 0.0, 0.5)]
+    assert ranking(None, [0.5], 0, 1) == [Candidate(0, 0.5, 0.0, 0.5)]
