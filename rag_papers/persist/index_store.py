@@ -272,6 +272,8 @@ def read_manifest(directory: Path, corpus_id: str = "") -> Manifest:
         raise _damaged(path, f"{type(error).__name__}: {error}") from error
     if not all(isinstance(size, int) and isinstance(sha256, str) for size, sha256 in facts):
         raise _damaged(path, "a size is no number or a digest no text")
+    if missing := _FILES - manifest.files.keys():
+        raise _damaged(path, f"it does not name {', '.join(sorted(missing))}")
     if manifest.corpus_id != (corpus_id or directory.name):
         raise _damaged(path, f"it belongs to index {manifest.corpus_id}")
     return manifest
@@ -342,6 +344,9 @@ def disk_full_is_an_error_of_ours() -> Iterator[None]:
 
 def _postings_file(field: str) -> str:
     return f"bm25.{field}.npy"
+
+
+_FILES = {DOCUMENTS, PASSAGES, PASSAGE_OFFSETS, FAILURES, VECTORS, *map(_postings_file, _POSTINGS_TYPES)}
 
 
 def _check_size(path: Path, size: int) -> None:

@@ -140,7 +140,9 @@ class Job(_message.Message):
     use_cache: _builtins.bool
     """Whether cached embeddings and an index that is already published may be reused."""
     files_total: _builtins.int
-    """Files with a supported suffix, found so far."""
+    """Files with a supported suffix, found so far, and what stands where such files could be: links to directories,
+    directories that cannot be read.
+    """
     files_done: _builtins.int
     """Files read."""
     files_skipped: _builtins.int
@@ -464,7 +466,9 @@ class Source(_message.Message):
     rank: _builtins.int
     """Position in the ranking, from 1."""
     score: _builtins.float
-    """Fused score in [0, 1]; comparable within one response only."""
+    """In [0, 1], descending: in Search the weighted mean of BM25, as a share of the most that the query can score, and
+    cosine; in Ask half of that and half the share of the question that the passage's best sentence takes up.
+    """
     bm25_score: _builtins.float
     """BM25 score, at least 0; 0 if no query term occurs or the BM25 weight is 0."""
     vector_score: _builtins.float

@@ -17,7 +17,7 @@ def inputs(draw: st.DrawFn) -> tuple[list[float], list[float], float, float, flo
     bm25 = draw(st.lists(bm25_scores, min_size=count, max_size=count))
     vector = draw(st.lists(cosines, min_size=count, max_size=count))
     pair = draw(st.tuples(weights, weights).filter(any))
-    return bm25, vector, draw(st.floats(0, 200)), *pair, draw(st.integers(1, 40))
+    return bm25, vector, draw(st.just(0.0) | st.floats(1e-6, 200)), *pair, draw(st.integers(1, 40))
 
 
 def oracle(

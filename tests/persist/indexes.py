@@ -5,9 +5,11 @@ from pathlib import Path
 
 from rag_papers.persist.index_store import (
     DOCUMENTS,
+    FAILURES,
     PASSAGE_OFFSETS,
     PASSAGES,
     DocumentRecord,
+    FileError,
     IndexBuilder,
     Manifest,
     PassageRecord,
@@ -64,6 +66,7 @@ def build(staging: Path, texts: Sequence[str] = TEXTS, corpus_id: str = CORPUS_I
         for number, passage in enumerate(passages)
     ]
     builder.write_lines(DOCUMENTS, documents)
+    builder.write_lines(FAILURES, [FileError(path="bad.txt", reason="NOT_UTF8", message="byte 0 is not UTF-8")])
     builder.write_postings(fit([terms(text) for text in texts]))
     encoder = HashingEncoder(8)
     vectors = builder.create_vectors(len(texts), encoder.dim)

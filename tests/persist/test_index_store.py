@@ -36,6 +36,7 @@ FILES = [
     "bm25.term_offsets.npy",
     "bm25.terms.npy",
     "documents.jsonl",
+    "failures.jsonl",
     PASSAGES,
     PASSAGE_OFFSETS,
     VECTORS,
@@ -208,6 +209,14 @@ class TestDamage:
         with pytest.raises(IndexDamaged) as caught:
             read_manifest(index)
         assert caught.value.metadata["file"] == MANIFEST
+
+    @pytest.mark.parametrize("name", FILES)
+    def test_of_the_list_of_files_is_named(self, index: Path, name: str) -> None:
+        change_manifest(index, lambda document: document["files"].pop(name))
+        for check in (OpenIndex, verify):
+            with pytest.raises(IndexDamaged, match=name) as caught:
+                check(index)
+            assert caught.value.metadata["file"] == MANIFEST
 
     @pytest.mark.parametrize("content", [b"", b"[]", b"null", b'"x"', b"{", b"\xff", b'{"format": 1}'])
     def test_that_leaves_no_manifest_is_named(self, index: Path, content: bytes) -> None:
