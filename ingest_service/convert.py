@@ -1,13 +1,11 @@
 """Between the contract's messages and the service's own types."""
 
-import math
 from collections.abc import Mapping
-
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from rag_papers.errors import InvalidRequest
 from rag_papers.persist.index_store import IndexInfo
 from rag_papers.persist.job_log import Job, JobStage, JobState
+from rag_papers.rpc.times import timestamp
 from rag_papers.v1 import resources_pb2 as pb
 
 STATES: Mapping[JobState, "pb.JobState.ValueType"] = {
@@ -33,6 +31,8 @@ def job_message(job: Job) -> pb.Job:
         revision=job.revision,
         attempt=job.attempt,
         create_time=timestamp(job.create_time),
+        start_time=timestamp(job.start_time),
+        finish_time=timestamp(job.finish_time),
         corpus_dir=job.corpus_dir,
         corpus=job.corpus,
         model_name=job.model_name,
@@ -47,10 +47,6 @@ def job_message(job: Job) -> pb.Job:
     )
     if job.stage is not None:
         message.stage = STAGES[job.stage]
-    if job.start_time is not None:
-        message.start_time.CopyFrom(timestamp(job.start_time))
-    if job.finish_time is not None:
-        message.finish_time.CopyFrom(timestamp(job.finish_time))
     if job.error is not None:
         message.error.CopyFrom(pb.JobError(reason=job.error.reason, message=job.error.message))
     if job.result is not None:
@@ -80,12 +76,6 @@ def index_message(index: IndexInfo) -> pb.Index:
         create_time=timestamp(index.create_time),
         checksums=index.checksums,
     )
-
-
-def timestamp(seconds: float) -> Timestamp:
-    """A time in seconds since the epoch."""
-    fraction, whole = math.modf(seconds)
-    return Timestamp(seconds=int(whole), nanos=int(fraction * 1e9))
 
 
 def in_state(job: Job, state: "pb.JobState.ValueType") -> bool:

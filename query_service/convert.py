@@ -5,7 +5,6 @@ import unicodedata
 from collections.abc import Mapping
 from typing import Any
 
-from google.protobuf import timestamp_pb2
 from google.protobuf.message import DecodeError, Message
 
 from query_service import config
@@ -23,6 +22,7 @@ from rag_papers.persist.index_store import PassageRecord
 from rag_papers.persist.sqlite_store import CacheTable, TableStats
 from rag_papers.retrieval.analysis import normalise
 from rag_papers.retrieval.fusion import Candidate
+from rag_papers.rpc.times import timestamp
 from rag_papers.v1 import query_pb2, resources_pb2
 
 _CONTROL = dict.fromkeys((*range(32), *range(127, 160)), " ")
@@ -168,8 +168,8 @@ def stats_response(
             table: query_pb2.CacheTableStats(
                 count=facts.count,
                 total_bytes=facts.total_bytes,
-                oldest_time=_timestamp(facts.oldest),
-                newest_time=_timestamp(facts.newest),
+                oldest_time=timestamp(facts.oldest),
+                newest_time=timestamp(facts.newest),
             )
             for table, facts in stats.items()
         },
@@ -259,11 +259,3 @@ def _citation(citation: Citation) -> resources_pb2.Citation:
 
 def _cache_info(use: CacheUse) -> resources_pb2.CacheInfo:
     return resources_pb2.CacheInfo(**dataclasses.asdict(use))
-
-
-def _timestamp(seconds: float | None) -> timestamp_pb2.Timestamp | None:
-    if seconds is None:
-        return None
-    timestamp = timestamp_pb2.Timestamp()
-    timestamp.FromMicroseconds(round(seconds * 1e6))
-    return timestamp
