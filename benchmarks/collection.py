@@ -5,17 +5,14 @@
 Prints the time of the first ingest and of one with nothing changed, nDCG@10, and the latency of Search and Ask.
 """
 
-import csv
-import json
-import math
 import statistics
 import sys
 import time
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from measures import ndcg, read_judgements, read_lines
 from services import running_services
 
 from rag_client import QueryClient
@@ -30,7 +27,8 @@ def main(directory: Path, split: str) -> None:
     queries = {row["_id"]: row["text"] for row in read_lines(directory / "queries.jsonl")}
     judgements = read_judgements(directory / "qrels" / f"{split}.tsv")
     judged = {name: text for name, text in queries.items() if name in judgements}
-    with running_services() as (ingest, query):
+    with running_services() as services:
+        ingest, query = services.ingest, services.query
         first, job = timed(lambda: ingest.ingest(directory, corpus="benchmark"))
         again, unchanged = timed(lambda: ingest.ingest(directory, corpus="benchmark"))
         if not unchanged.result.unchanged:
@@ -61,35 +59,11 @@ def search(query: QueryClient, text: str, bm25: float | None, vector: float | No
     return list(dict.fromkeys(source.passage.document_id for source in response.sources))
 
 
-def ndcg(ranking: Iterable[str], judged: Mapping[str, int], k: int = 10) -> float:
-    """Normalised discounted cumulative gain (Järvelin & Kekäläinen, 2002) with gain 2^relevance - 1."""
-
-    def gain(relevances: Iterable[int]) -> float:
-        return sum((2**relevance - 1) / math.log2(rank + 2) for rank, relevance in enumerate(relevances))
-
-    ideal = gain(sorted(judged.values(), reverse=True)[:k])
-    return gain([judged.get(name, 0) for name in ranking][:k]) / ideal if ideal else 0.0
-
-
 def timed(call: Callable[[], T]) -> tuple[float, T]:
     """Seconds that `call` took, and its result."""
     start = time.perf_counter()
     result = call()
     return time.perf_counter() - start, result
-
-
-def read_lines(path: Path) -> list[dict[str, str]]:
-    """The objects of a JSON lines file."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
-
-
-def read_judgements(path: Path) -> dict[str, dict[str, int]]:
-    """Relevance by query and document."""
-    judgements: dict[str, dict[str, int]] = defaultdict(dict)
-    with path.open() as file:
-        for row in csv.DictReader(file, delimiter="\t"):
-            judgements[row["query-id"]][row["corpus-id"]] = int(row["score"])
-    return judgements
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """Both services for a benchmark, as a user starts them, with data of their own."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -13,8 +14,17 @@ from tempfile import TemporaryDirectory
 from rag_client import IngestClient, QueryClient
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Services:
+    """Clients of both services, and their data directory."""
+
+    ingest: IngestClient
+    query: QueryClient
+    data: Path
+
+
 @contextmanager
-def running_services() -> Iterator[tuple[IngestClient, QueryClient]]:
+def running_services() -> Iterator[Services]:
     """Starts `rag serve` on free ports in a temporary data directory; drains it at the end."""
     rag = Path(sys.executable).parent / "rag"
     with TemporaryDirectory() as data, (Path(data) / "log").open("w") as log:
@@ -26,7 +36,7 @@ def running_services() -> Iterator[tuple[IngestClient, QueryClient]]:
             try:
                 ready = json.loads(services.stdout.readline())
                 with IngestClient(ready["ingest_address"]) as ingest, QueryClient(ready["query_address"]) as query:
-                    yield ingest, query
+                    yield Services(ingest=ingest, query=query, data=Path(data))
             finally:
                 services.send_signal(signal.SIGINT)
                 services.wait()

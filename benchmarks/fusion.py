@@ -1,0 +1,95 @@
+"""What each way to fuse BM25 and vectors does to nDCG@10 on a collection in BEIR layout.
+
+    python benchmarks/fusion.py DIRECTORY [SPLIT]
+
+Documents are ranked by their best passage. A collection with answer_spans.jsonl (whole papers) is judged by passages
+instead: those are relevant that overlap the answer.
+"""
+
+import statistics
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from measures import ndcg, read_judgements, read_lines
+from services import running_services
+
+from rag_papers.persist.index_store import OpenIndex
+from rag_papers.retrieval.analysis import terms
+from rag_papers.retrieval.encoder import open_encoder
+
+Scores = npt.NDArray[np.float64]
+Judgements = dict[str, dict[str, int]]
+
+
+def main(directory: Path, split: str) -> None:
+    with running_services() as services:
+        job = services.ingest.ingest(directory, corpus="benchmark")
+        index = OpenIndex(services.data / "indexes" / job.result.index.corpus_id)
+        records = [index.passage(position) for position in range(index.manifest.passage_count)]
+        spans = directory / "answer_spans.jsonl"
+        by_passage = spans.exists()
+        names = np.array([record.passage_id if by_passage else record.document_id for record in records])
+        judgements = by_spans(directory, index) if by_passage else read_judgements(directory / f"qrels/{split}.tsv")
+        queries = [row for row in read_lines(directory / "queries.jsonl") if row["_id"] in judgements]
+        vectors = open_encoder(index.manifest.model_name).encode([row["text"] for row in queries])
+        print(f"{directory.name}: {len(queries)} queries, {len(records)} passages")
+        sides = []
+        for query, vector in zip(queries, vectors, strict=True):
+            words = terms(query["text"])
+            sides.append((query["_id"], index.bm25.scores(words), index.bm25.bound(words), index.vectors @ vector))
+        for label, fuse in FUSIONS.items():
+            values = []
+            for query_id, bm25, bound, cosine in sides:
+                scores = fuse(bm25.astype(np.float64), bound, cosine.astype(np.float64))
+                best_first = names[np.argsort(-scores, kind="stable")]
+                values.append(ndcg(list(dict.fromkeys(best_first[:1000].tolist())), judgements[query_id]))
+            print(f"  {label:28s} {statistics.mean(values):.4f}")
+
+
+def min_max(scores: Scores) -> Scores:
+    span = scores.max() - scores.min()
+    return (scores - scores.min()) / span if span else scores * 0
+
+
+def standard(scores: Scores) -> Scores:
+    return (scores - scores.mean()) / (scores.std() or 1)
+
+
+def reciprocal_rank(scores: Scores) -> Scores:
+    ranks = np.empty(len(scores))
+    ranks[np.argsort(-scores, kind="stable")] = np.arange(1, len(scores) + 1)
+    return 1 / (60 + ranks)
+
+
+FUSIONS: dict[str, Callable[[Scores, float, Scores], Scores]] = {
+    "BM25 alone": lambda bm25, bound, cosine: bm25,
+    "vectors alone": lambda bm25, bound, cosine: cosine,
+    "reciprocal rank, k = 60": lambda bm25, bound, cosine: reciprocal_rank(bm25) + reciprocal_rank(cosine),
+    "min-max, 0.5 / 0.5": lambda bm25, bound, cosine: min_max(bm25) + min_max(cosine),
+    "min-max, 0.4 / 0.6": lambda bm25, bound, cosine: 0.4 * min_max(bm25) + 0.6 * min_max(cosine),
+    "z-score, 0.5 / 0.5": lambda bm25, bound, cosine: standard(bm25) + standard(cosine),
+    "z-score, 0.3 / 0.7": lambda bm25, bound, cosine: 0.3 * standard(bm25) + 0.7 * standard(cosine),
+    "bounded, 0.4 / 0.6": lambda bm25, bound, cosine: 0.4 * bm25 / (bound or 1) + 0.6 * np.maximum(cosine, 0),
+    "bounded, 0.5 / 0.5 (default)": lambda bm25, bound, cosine: bm25 / (bound or 1) + np.maximum(cosine, 0),
+    "bounded, 0.6 / 0.4": lambda bm25, bound, cosine: 0.6 * bm25 / (bound or 1) + 0.4 * np.maximum(cosine, 0),
+}
+
+
+def by_spans(directory: Path, index: OpenIndex) -> Judgements:
+    """The passages that overlap an answer, by query."""
+    texts = {row["_id"]: row["text"] for row in read_lines(directory / "corpus.jsonl")}
+    passages = [index.passage(position) for position in range(index.manifest.passage_count)]
+    judgements: Judgements = {}
+    for row in read_lines(directory / "answer_spans.jsonl"):
+        start, end = (len(texts[row["doc"]][: row[side]].encode()) for side in ("start", "end"))
+        for passage in passages:
+            if passage.document_id == row["doc"] and passage.start_byte < end and passage.end_byte > start:
+                judgements.setdefault(row["qid"], {})[passage.passage_id] = 1
+    return judgements
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "test")
