@@ -23,6 +23,7 @@ from rag_papers.persist.answer_cache import AnswerCache, AnswerKey
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.retrieval_cache import RetrievalCache
 from rag_papers.persist.sqlite_store import SqliteStore
+from rag_papers.retrieval.filtering import Filter
 
 logger = logging.getLogger(__name__)
 
@@ -53,6 +54,7 @@ class Ask:
     intent: Intent
     corpus: str
     corpus_id: str
+    filter: Filter
     config: AskConfig
     policy: CachePolicy
 
@@ -120,6 +122,7 @@ class Asker(Generic[ResponseT]):
             query=ask.query,
             intent=ask.intent,
             corpus_id=index.corpus_id,
+            filter=ask.filter,
             config=dataclasses.asdict(ask.config),
             generator=generator.identity,
             pipeline=PIPELINE,
@@ -138,6 +141,7 @@ class Asker(Generic[ResponseT]):
             Task(
                 question=question,
                 config=ask.config,
+                filter=ask.filter,
                 index=index,
                 generator=generator,
                 retrieval_cache=self._retrieval,

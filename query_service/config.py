@@ -10,6 +10,12 @@ MAX_WEIGHT = 1000.0
 """Largest weight of one side of the fused ranking."""
 MAX_CHARS = 1_000_000
 """Largest budget of characters."""
+MAX_DOCUMENT_IDS = 1000
+"""Most document ids of a filter."""
+MAX_PATH_PREFIXES = 100
+"""Most path prefixes of a filter."""
+MAX_FILTER_CHARS = 1024
+"""Most characters of an entry of a filter."""
 
 
 def _bounded(default: float, low: float, high: float) -> Any:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from google.protobuf.message import DecodeError, Message
@@ -21,6 +21,7 @@ from rag_papers.persist.caching import BYPASS, REFRESH, USE, CachePolicy
 from rag_papers.persist.index_store import PassageRecord
 from rag_papers.persist.sqlite_store import CacheTable, TableStats
 from rag_papers.retrieval.analysis import normalise
+from rag_papers.retrieval.filtering import Filter
 from rag_papers.retrieval.fusion import Candidate
 from rag_papers.rpc.times import timestamp
 from rag_papers.v1 import query_pb2, resources_pb2
@@ -38,6 +39,7 @@ def ask(request: query_pb2.AskRequest, max_query_chars: int) -> Ask:
         intent=_intent(request.intent, query, wrong),
         corpus=request.corpus,
         corpus_id=request.corpus_id,
+        filter=_filter(request.filter, wrong),
         config=_ask_config(request.config, wrong),
         policy=_policy(request, wrong),
     )
@@ -54,6 +56,7 @@ def search(request: query_pb2.SearchRequest, max_query_chars: int) -> Search:
         query=_query(request.query, max_query_chars, wrong),
         corpus=request.corpus,
         corpus_id=request.corpus_id,
+        filter=_filter(request.filter, wrong),
         config=SearchConfig(**values),
         policy=_policy(request, wrong),
     )
@@ -197,6 +200,29 @@ def _intent(name: str, query: str, wrong: dict[str, str]) -> Intent:
     except ValueError:
         wrong["intent"] = f"{name[:40]!r} is none of: {', '.join(Intent)}"
         return Intent.UNKNOWN
+
+
+def _filter(message: query_pb2.Filter, wrong: dict[str, str]) -> Filter:
+    faults = {
+        "filter.document_ids": _faults(message.document_ids, config.MAX_DOCUMENT_IDS),
+        "filter.path_prefixes": _faults(message.path_prefixes, config.MAX_PATH_PREFIXES),
+    }
+    wrong |= {name: "; ".join(found) for name, found in faults.items() if found}
+    if any(faults.values()):
+        return Filter()  # what is too long is not worth normalising
+    return Filter(document_ids=tuple(message.document_ids), path_prefixes=tuple(message.path_prefixes))
+
+
+def _faults(entries: Sequence[str], most: int) -> list[str]:
+    """What is wrong with one list of a filter, in words that hold none of its entries."""
+    faults = []
+    if len(entries) > most:
+        faults.append(f"has {len(entries):,} entries; at most {most:,} are allowed")
+    if not all(map(str.strip, entries)):
+        faults.append("has a blank entry")
+    if (longest := max(map(len, entries), default=0)) > config.MAX_FILTER_CHARS:
+        faults.append(f"has an entry of {longest:,} characters; at most {config.MAX_FILTER_CHARS:,} are allowed")
+    return faults
 
 
 def _policy(request: query_pb2.AskRequest | query_pb2.SearchRequest, wrong: dict[str, str]) -> CachePolicy:

@@ -11,6 +11,7 @@ from query_service.encoders import CallVectors
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.index_store import OpenIndex
 from rag_papers.persist.retrieval_cache import RetrievalCache, RetrievalKey
+from rag_papers.retrieval.filtering import Filter
 from rag_papers.retrieval.fusion import Candidate
 from rag_papers.retrieval.search import search
 
@@ -55,14 +56,19 @@ def retrieve(
     cache: RetrievalCache,
     index: OpenIndex,
     query: str,
+    filter: Filter,
     config: SearchConfig,
     vectors: CallVectors | None,
     policy: CachePolicy,
 ) -> Ranking:
-    """The best passages for `query`, which is normalised; `vectors` is needed only where they have weight."""
+    """The best passages for `query` that `filter` lets through; the query is normalised.
+
+    `vectors` is needed only where they have weight.
+    """
     key = RetrievalKey(
         query=query,
         corpus_id=index.corpus_id,
+        filter=filter,
         top_k=config.top_k,
         bm25_weight=float(config.bm25_weight),
         vector_weight=float(config.vector_weight),
@@ -77,6 +83,7 @@ def retrieve(
         bm25_weight=config.bm25_weight,
         vector_weight=config.vector_weight,
         top_k=config.top_k,
+        among=index.positions(filter) if filter else None,
     )
     if policy.write:
         cache.put(key, candidates)

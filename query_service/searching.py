@@ -13,6 +13,7 @@ from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.index_store import PassageRecord
 from rag_papers.persist.retrieval_cache import RetrievalCache
 from rag_papers.persist.sqlite_store import SqliteStore
+from rag_papers.retrieval.filtering import Filter
 from rag_papers.retrieval.fusion import Candidate
 
 
@@ -24,6 +25,7 @@ class Search:
     """Normalised."""
     corpus: str
     corpus_id: str
+    filter: Filter
     config: SearchConfig
     policy: CachePolicy
 
@@ -56,7 +58,7 @@ class Searcher:
             CallVectors(self._encoders, index.manifest, search.policy, stop) if search.config.vector_weight else None
         )
         start = time.perf_counter()
-        ranking = retrieve(self._cache, index, search.query, search.config, vectors, search.policy)
+        ranking = retrieve(self._cache, index, search.query, search.filter, search.config, vectors, search.policy)
         retrieved = time.perf_counter()
         return Found(
             passages=[(candidate, index.passage(candidate.position)) for candidate in ranking.candidates],

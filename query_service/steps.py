@@ -27,6 +27,7 @@ from query_service.verify import Verdict, verify
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.index_store import OpenIndex
 from rag_papers.persist.retrieval_cache import RetrievalCache
+from rag_papers.retrieval.filtering import Filter
 
 _T = TypeVar("_T")
 
@@ -47,6 +48,8 @@ class Task:
 
     question: Question
     config: AskConfig
+    filter: Filter
+    """Of every retrieval, those of repairs too."""
     index: OpenIndex
     generator: Generator
     retrieval_cache: RetrievalCache
@@ -88,6 +91,7 @@ def _retrieve(attempt: Attempt) -> None:
         task.retrieval_cache,
         task.index,
         task.question.text,
+        task.filter,
         task.config.search(attempt.repair),
         task.vectors,
         task.policy,

@@ -65,6 +65,7 @@ def ask(
     corpus_id: str = "",
     use_cache: bool | None = None,
     refresh: bool = False,
+    filter: query_pb2.Filter | None = None,
     config: query_pb2.AskConfig | None = None,
 ) -> query_pb2.AskRequest:
     """Answers a question in sentences that carry citations."""
@@ -75,6 +76,7 @@ def ask(
         corpus_id=corpus_id,
         use_cache=use_cache,
         refresh=refresh,
+        filter=filter,
         config=config,
     )
 
@@ -89,6 +91,7 @@ def search(
     vector_weight: float | None = None,
     use_cache: bool | None = None,
     refresh: bool = False,
+    filter: query_pb2.Filter | None = None,
 ) -> query_pb2.SearchRequest:
     """Retrieves passages without answering."""
     return query_pb2.SearchRequest(
@@ -100,6 +103,7 @@ def search(
         vector_weight=vector_weight,
         use_cache=use_cache,
         refresh=refresh,
+        filter=filter,
     )
 
 

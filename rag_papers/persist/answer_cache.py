@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from rag_papers.persist.hashing import digest
 from rag_papers.persist.sqlite_store import CacheTable, Entry, SqliteStore
+from rag_papers.retrieval.filtering import Filter
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -14,6 +15,7 @@ class AnswerKey:
     query: str
     intent: str
     corpus_id: str
+    filter: Filter
     config: Mapping[str, bool | int | float | str]
     """Every effective setting by name."""
     generator: str
@@ -24,7 +26,16 @@ class AnswerKey:
     def digest(self) -> bytes:
         """The key in the table."""
         return digest(
-            ["answer", self.query, self.intent, self.corpus_id, dict(self.config), self.generator, self.pipeline]
+            [
+                "answer",
+                self.query,
+                self.intent,
+                self.corpus_id,
+                dataclasses.asdict(self.filter),
+                dict(self.config),
+                self.generator,
+                self.pipeline,
+            ]
         )
 
 

@@ -10,6 +10,7 @@ import errno
 import json
 import mmap
 import shutil
+import threading
 import tokenize
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -22,6 +23,7 @@ from rag_papers.errors import DiskFull, FormatUnsupported, IndexDamaged, IndexNo
 from rag_papers.persist.files import fsync_directory, fsync_file, write_atomic
 from rag_papers.persist.hashing import file_sha256
 from rag_papers.retrieval.bm25 import Bm25, Postings
+from rag_papers.retrieval.filtering import Documents, Filter
 
 _Record = TypeVar("_Record")
 
@@ -211,8 +213,11 @@ class OpenIndex:
             raise _damaged(directory / VECTORS, f"its shape is {self.vectors.shape}")
         if self._offsets.shape != (self.manifest.passage_count + 1,):
             raise _damaged(directory / PASSAGE_OFFSETS, f"its shape is {self._offsets.shape}")
-        with (directory / PASSAGES).open("rb") as file:
-            self._passages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._passages = self._mapped(PASSAGES)
+        # Mapped now, so that they are those of this index whatever becomes of the file, and read when first needed.
+        self._document_lines = self._mapped(DOCUMENTS)
+        self._documents: Documents | None = None
+        self._reading_documents = threading.Lock()
 
     @property
     def corpus_id(self) -> str:
@@ -226,6 +231,47 @@ class OpenIndex:
             return PassageRecord(**json.loads(line))
         except (ValueError, TypeError) as error:
             raise _damaged(self.directory / PASSAGES, f"line {position + 1}: {error}") from error
+
+    def positions(self, wanted: Filter) -> npt.NDArray[np.int64]:
+        """Where the passages are that qualify, ascending. Raises IndexDamaged.
+
+        The first call reads the documents, whose number it depends on; none reads a passage.
+        """
+        with self._reading_documents:
+            if self._documents is None:
+                self._documents = self._read_documents()
+        return self._documents.positions(wanted)
+
+    def _read_documents(self) -> Documents:
+        path = self.directory / DOCUMENTS
+        self._document_lines.seek(0)
+        records = list(_parsed(iter(self._document_lines.readline, b""), path, DocumentRecord))
+        passages = 0
+        for number, record in enumerate(records, start=1):
+            if not (isinstance(record.document_id, str) and isinstance(record.path, str)):
+                raise _damaged(path, f"line {number}: an id or a path is no text")
+            if (
+                not isinstance(record.passage_count, int)
+                or record.passage_count < 0
+                or record.first_passage != passages
+            ):
+                raise _damaged(path, f"line {number}: its passages do not follow those of the line before")
+            passages += record.passage_count
+        if (len(records), passages) != (self.manifest.document_count, self.manifest.passage_count):
+            raise _damaged(path, f"it has {len(records)} documents with {passages} passages")
+        return Documents(
+            ids=[record.document_id for record in records],
+            paths=[record.path for record in records],
+            passage_counts=[record.passage_count for record in records],
+        )
+
+    def _mapped(self, name: str) -> mmap.mmap:
+        path = self.directory / name
+        try:
+            with path.open("rb") as file:
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except (OSError, ValueError) as error:  # ValueError: it is empty
+            raise _damaged(path, str(error)) from error
 
     def _array(self, name: str, dtype: str) -> Any:
         path = self.directory / name
@@ -292,10 +338,17 @@ def read_documents(directory: Path) -> Iterator[DocumentRecord]:
 def _read_lines(path: Path, kind: type[_Record]) -> Iterator[_Record]:
     try:
         with path.open("rb") as file:
-            for line in file:
-                yield kind(**json.loads(line))
-    except (OSError, ValueError, TypeError) as error:
+            yield from _parsed(file, path, kind)
+    except OSError as error:
         raise _damaged(path, str(error)) from error
+
+
+def _parsed(lines: Iterable[bytes], path: Path, kind: type[_Record]) -> Iterator[_Record]:
+    for number, line in enumerate(lines, start=1):
+        try:
+            yield kind(**json.loads(line))
+        except (ValueError, TypeError) as error:
+            raise _damaged(path, f"line {number}: {error}") from error
 
 
 def verify(directory: Path) -> Manifest:

@@ -6,6 +6,7 @@ import logging
 
 from rag_papers.persist.hashing import digest
 from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
+from rag_papers.retrieval.filtering import Filter
 from rag_papers.retrieval.fusion import FUSION, Candidate
 
 logger = logging.getLogger(__name__)
@@ -17,6 +18,7 @@ class RetrievalKey:
 
     query: str
     corpus_id: str
+    filter: Filter
     top_k: int
     bm25_weight: float
     vector_weight: float

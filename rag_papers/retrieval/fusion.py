@@ -32,6 +32,7 @@ def fuse(
     bm25_weight: float,
     vector_weight: float,
     top_k: int,
+    among: npt.NDArray[np.int64] | None = None,
 ) -> list[Candidate]:
     """The `top_k` best passages by the weighted mean of BM25 / `bound` and cosine, ties in order of position.
 
@@ -40,6 +41,9 @@ def fuse(
     that what else is found changes no score. Negative cosines count as 0. Passages without any query term are
     candidates only if the vectors have weight. (A convex combination with theoretical normalisation: Bruch, Gai &
     Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", 2023.)
+
+    `among` holds the positions, ascending, that are to be ranked; None: all. It changes no score, so that the ranking
+    is that of all passages less the others.
     """
     total = bm25_weight + vector_weight
     parts: list[npt.NDArray[np.float32]] = []
@@ -50,7 +54,10 @@ def fuse(
     if vector is not None:
         parts.append(np.maximum(vector, 0) * np.float32(vector_weight / total))
     fused = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-    best = top(fused, top_k) if vector is not None else top(fused, top_k, above=0.0)
+    ranked = fused if among is None else fused[among]
+    best = top(ranked, top_k) if vector is not None else top(ranked, top_k, above=0.0)
+    if among is not None:
+        best = among[best]
     return [
         Candidate(
             int(position),

@@ -251,6 +251,44 @@ class AskConfig(_message.Message):
 Global___AskConfig: _TypeAlias = AskConfig  # noqa: Y015
 
 @_typing.final
+class Filter(_message.Message):
+    """Which passages may be found. A passage qualifies if its document satisfies every list that is not empty; without any
+    entry all do. Texts are compared in Unicode NFC and otherwise as they are: case and white space count, and order and
+    repeats do not. The result is the ranking of all passages less those that do not qualify; if none does, a search finds
+    nothing and an answer is an abstention.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DOCUMENT_IDS_FIELD_NUMBER: _builtins.int
+    PATH_PREFIXES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def document_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Ids of documents, `document_id` of Passage; one of them must be that of the passage's document. An unknown one
+        matches nothing. At most 1000, each 1 to 1024 characters and not blank.
+        """
+
+    @_builtins.property
+    def path_prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Beginnings of paths, `path` of Passage; the document's path must begin with one of them, as "2015/" does for all
+        papers in that directory. At most 100, each 1 to 1024 characters and not blank.
+        """
+
+    def __init__(
+        self,
+        *,
+        document_ids: _abc.Iterable[_builtins.str] | None = ...,
+        path_prefixes: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_ids", b"document_ids", "path_prefixes", b"path_prefixes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Filter: _TypeAlias = Filter  # noqa: Y015
+
+@_typing.final
 class AskRequest(_message.Message):
     """Request of Ask."""
 
@@ -263,6 +301,7 @@ class AskRequest(_message.Message):
     USE_CACHE_FIELD_NUMBER: _builtins.int
     REFRESH_FIELD_NUMBER: _builtins.int
     CONFIG_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """The question, 1 to 4000 characters after trimming. Required."""
     intent: _builtins.str
@@ -279,6 +318,10 @@ class AskRequest(_message.Message):
     def config(self) -> Global___AskConfig:
         """Settings; unset fields take their defaults."""
 
+    @_builtins.property
+    def filter(self) -> Global___Filter:
+        """Which passages the answer may be made from; unset: all. It holds for repairs too."""
+
     def __init__(
         self,
         *,
@@ -289,10 +332,11 @@ class AskRequest(_message.Message):
         use_cache: _builtins.bool | None = ...,
         refresh: _builtins.bool = ...,
         config: Global___AskConfig | None = ...,
+        filter: Global___Filter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_use_cache", b"_use_cache", "config", b"config", "use_cache", b"use_cache"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_use_cache", b"_use_cache", "config", b"config", "filter", b"filter", "use_cache", b"use_cache"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_use_cache", b"_use_cache", "config", b"config", "corpus", b"corpus", "corpus_id", b"corpus_id", "intent", b"intent", "query", b"query", "refresh", b"refresh", "use_cache", b"use_cache"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_use_cache", b"_use_cache", "config", b"config", "corpus", b"corpus", "corpus_id", b"corpus_id", "filter", b"filter", "intent", b"intent", "query", b"query", "refresh", b"refresh", "use_cache", b"use_cache"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__use_cache: _TypeAlias = _typing.Literal["use_cache"]  # noqa: Y015
     _WhichOneofArgType__use_cache: _TypeAlias = _typing.Literal["_use_cache", b"_use_cache"]  # noqa: Y015
@@ -442,6 +486,7 @@ class SearchRequest(_message.Message):
     VECTOR_WEIGHT_FIELD_NUMBER: _builtins.int
     USE_CACHE_FIELD_NUMBER: _builtins.int
     REFRESH_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """The query, 1 to 4000 characters after trimming. Required."""
     corpus: _builtins.str
@@ -458,6 +503,10 @@ class SearchRequest(_message.Message):
     """false neither reads nor writes any cache. Default: true."""
     refresh: _builtins.bool
     """Compute anew and replace what is cached. Contradicts use_cache = false."""
+    @_builtins.property
+    def filter(self) -> Global___Filter:
+        """Which passages may be found; unset: all."""
+
     def __init__(
         self,
         *,
@@ -469,10 +518,11 @@ class SearchRequest(_message.Message):
         vector_weight: _builtins.float | None = ...,
         use_cache: _builtins.bool | None = ...,
         refresh: _builtins.bool = ...,
+        filter: Global___Filter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bm25_weight", b"_bm25_weight", "_top_k", b"_top_k", "_use_cache", b"_use_cache", "_vector_weight", b"_vector_weight", "bm25_weight", b"bm25_weight", "top_k", b"top_k", "use_cache", b"use_cache", "vector_weight", b"vector_weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bm25_weight", b"_bm25_weight", "_top_k", b"_top_k", "_use_cache", b"_use_cache", "_vector_weight", b"_vector_weight", "bm25_weight", b"bm25_weight", "filter", b"filter", "top_k", b"top_k", "use_cache", b"use_cache", "vector_weight", b"vector_weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bm25_weight", b"_bm25_weight", "_top_k", b"_top_k", "_use_cache", b"_use_cache", "_vector_weight", b"_vector_weight", "bm25_weight", b"bm25_weight", "corpus", b"corpus", "corpus_id", b"corpus_id", "query", b"query", "refresh", b"refresh", "top_k", b"top_k", "use_cache", b"use_cache", "vector_weight", b"vector_weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bm25_weight", b"_bm25_weight", "_top_k", b"_top_k", "_use_cache", b"_use_cache", "_vector_weight", b"_vector_weight", "bm25_weight", b"bm25_weight", "corpus", b"corpus", "corpus_id", b"corpus_id", "filter", b"filter", "query", b"query", "refresh", b"refresh", "top_k", b"top_k", "use_cache", b"use_cache", "vector_weight", b"vector_weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bm25_weight: _TypeAlias = _typing.Literal["bm25_weight"]  # noqa: Y015
     _WhichOneofArgType__bm25_weight: _TypeAlias = _typing.Literal["_bm25_weight", b"_bm25_weight"]  # noqa: Y015

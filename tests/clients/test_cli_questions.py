@@ -235,6 +235,26 @@ def test_search_shows_passages_and_where_they_stand(server, rag):
     assert server.seen["Search"] == [query_pb2.SearchRequest(query="rank", top_k=3, vector_weight=0.0, use_cache=False)]
 
 
+@pytest.mark.parametrize("command", ["ask", "search"])
+def test_documents_and_paths_become_a_filter(server, rag, command):
+    server.on("Ask", _answer())
+    server.on("Search", query_pb2.SearchResponse())
+    rag(command, "q", "--document", "b.md", "--path", "2015/", "--document", "a.md", "--path", "2016/")
+    rag(command, "q", "--path", "")
+    rag(command, "q")
+    both, blank, without = server.seen[command.title()]
+    assert both.filter == query_pb2.Filter(document_ids=["b.md", "a.md"], path_prefixes=["2015/", "2016/"])
+    assert blank.filter == query_pb2.Filter(path_prefixes=[""])  # the service says what is wrong with it
+    assert not without.HasField("filter")
+
+
+def test_a_filter_that_is_no_unicode_is_refused(server, rag):
+    result = rag("search", "q", "--path", "\udcff")
+    assert result.exit_code == ExitCode.USAGE
+    assert result.stderr.startswith("error: ")
+    assert not server.seen
+
+
 def test_plan_shows_steps_and_settings(server, rag):
     server.on(
         "Plan",

@@ -30,11 +30,12 @@ def test_what_is_not_given_is_not_sent(server):
     with IngestClient(server.address) as ingest, QueryClient(server.address) as query:
         ingest.start_ingest("/srv/papers")
         query.search("bm25")
-        query.search("bm25", bm25_weight=0.0)
+        query.search("bm25", bm25_weight=0.0, filter=query_pb2.Filter(path_prefixes=["2015/"]))
     assert not server.seen["StartIngest"][0].HasField("use_cache")
     unset, zero = server.seen["Search"]
-    assert not unset.HasField("bm25_weight") and not unset.HasField("top_k")
+    assert not any(map(unset.HasField, ("bm25_weight", "top_k", "filter")))
     assert zero.HasField("bm25_weight")
+    assert zero.filter.path_prefixes == ["2015/"]
 
 
 def test_every_query_call(server):
@@ -45,16 +46,15 @@ def test_every_query_call(server):
     server.on("GetCacheStats", stats)
     server.on("PurgeCache", query_pb2.PurgeCacheResponse(purged={"answers": 42}))
     server.on("VacuumCache", query_pb2.VacuumCacheResponse(bytes_before=9, bytes_after=4))
-    config = query_pb2.AskConfig(max_repairs=0)
+    config, wanted = query_pb2.AskConfig(max_repairs=0), query_pb2.Filter(document_ids=["a.md"])
+    given = {"intent": "definition", "corpus": "c", "corpus_id": "i", "refresh": True, "config": config}
     with QueryClient(server.address) as client:
-        assert client.ask("q", intent="definition", corpus="c", corpus_id="i", refresh=True, config=config) == answer
+        assert client.ask("q", filter=wanted, **given) == answer
         assert client.plan("q", intent="definition", config=config) == plan
         assert client.cache_stats() == stats
         assert client.purge_cache(["answers", "retrieval"]) == {"answers": 42}
         assert client.vacuum_cache().bytes_after == 4
-    assert server.seen["Ask"] == [
-        query_pb2.AskRequest(query="q", intent="definition", corpus="c", corpus_id="i", refresh=True, config=config)
-    ]
+    assert server.seen["Ask"] == [query_pb2.AskRequest(query="q", filter=wanted, **given)]
     assert server.seen["PurgeCache"][0].tables == ["answers", "retrieval"]
 
 

@@ -6,10 +6,17 @@ import pytest
 
 from rag_papers.persist.answer_cache import AnswerCache, AnswerKey
 from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
+from rag_papers.retrieval.filtering import Filter
 
 CONFIG: dict[str, bool | int | float | str] = {"top_k_first": 12, "temperature": 0.2, "strict": True, "generator": "x"}
 KEY = AnswerKey(
-    query="what is attention", intent="definition", corpus_id="0123", config=CONFIG, generator="x-1", pipeline="p-1"
+    query="what is attention",
+    intent="definition",
+    corpus_id="0123",
+    filter=Filter(document_ids=("a.txt", "b.txt")),
+    config=CONFIG,
+    generator="x-1",
+    pipeline="p-1",
 )
 
 
@@ -40,6 +47,9 @@ def test_an_answer_is_replaced(cache: AnswerCache) -> None:
         {"query": "what is attention?"},
         {"intent": "unknown"},
         {"corpus_id": "0124"},
+        {"filter": Filter()},
+        {"filter": Filter(document_ids=("a.txt",))},
+        {"filter": Filter(path_prefixes=("a.txt", "b.txt"))},
         {"generator": "x-2"},
         {"pipeline": "p-2"},
         {"config": CONFIG | {"top_k_first": 13}},
@@ -58,12 +68,17 @@ def test_another_value_of_any_part_of_the_key_misses(cache: AnswerCache, change:
 
 def test_every_part_of_the_key_has_its_test() -> None:
     parts = {field.name for field in dataclasses.fields(AnswerKey)}
-    assert parts == {"query", "intent", "corpus_id", "config", "generator", "pipeline"}
+    assert parts == {"query", "intent", "corpus_id", "filter", "config", "generator", "pipeline"}
 
 
 def test_the_order_of_the_settings_does_not_matter(cache: AnswerCache) -> None:
     cache.put(KEY, b"answer")
     assert cache.get(dataclasses.replace(KEY, config=dict(reversed(CONFIG.items())))) is not None
+
+
+def test_order_and_repeats_of_a_filter_do_not_matter(cache: AnswerCache) -> None:
+    cache.put(KEY, b"answer")
+    assert cache.get(dataclasses.replace(KEY, filter=Filter(document_ids=("b.txt", "a.txt", "b.txt")))) is not None
 
 
 def test_parts_do_not_run_into_each_other() -> None:

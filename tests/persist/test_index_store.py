@@ -10,6 +10,7 @@ import pytest
 
 from rag_papers.errors import DiskFull, FormatUnsupported, IndexDamaged, IndexNotFound, RagError
 from rag_papers.persist.index_store import (
+    DOCUMENTS,
     MANIFEST,
     PASSAGE_OFFSETS,
     PASSAGES,
@@ -24,6 +25,7 @@ from rag_papers.persist.index_store import (
 from rag_papers.retrieval.analysis import terms
 from rag_papers.retrieval.bm25 import Bm25, fit
 from rag_papers.retrieval.encoder import HashingEncoder
+from rag_papers.retrieval.filtering import Filter
 
 from .indexes import CORPUS_ID, TEXTS, build, build_and_publish, read_all, records
 from .processes import run_python
@@ -107,6 +109,14 @@ class TestRoundTrip:
         opened = OpenIndex(build_and_publish(tmp_path, texts))
         assert [opened.passage(position).text for position in range(len(texts))] == texts
         assert opened.bm25.scores(["two"]).shape == (len(texts),)
+
+    def test_a_filter_finds_the_passages_of_its_documents(self, index: Path) -> None:
+        opened = OpenIndex(index)
+        shutil.rmtree(index)  # what is open stays whole
+        assert opened.positions(Filter()).tolist() == list(range(len(TEXTS)))
+        assert opened.positions(Filter(document_ids=("doc-4.txt", "doc-1.txt"))).tolist() == [1, 4]
+        assert opened.positions(Filter(path_prefixes=("doc-3", "doc-2.txt"))).tolist() == [2, 3]
+        assert opened.positions(Filter(path_prefixes=("doc-33",))).tolist() == []
 
     def test_what_is_written_can_be_read_while_building(self, tmp_path: Path) -> None:
         builder = IndexBuilder(tmp_path / "staging")
@@ -202,6 +212,37 @@ class TestDamage:
             OpenIndex(index).passage(0)
         assert caught.value.metadata["file"] == PASSAGES
         assert OpenIndex(index).passage(1) == records()[1]
+
+    @pytest.mark.parametrize(
+        ("old", "new"),
+        [
+            (b"{", b"["),
+            (b'"doc-0.txt"', b"0.123456789"),
+            (b'"title"', b'"other"'),
+            (b'"first_passage":0', b'"first_passage":1'),
+            (b'"first_passage":5', b'"first_passage":4'),
+            (b'"passage_count":1', b'"passage_count":2'),
+            (b'"passage_count":1}\n{"document_id":"doc-1', b'"passage_count":-}\n{"document_id":"doc-1'),
+        ],
+    )
+    def test_of_the_documents_is_found_when_a_filter_reads_them(self, index: Path, old: bytes, new: bytes) -> None:
+        data = (index / DOCUMENTS).read_bytes()
+        assert old in data
+        (index / DOCUMENTS).write_bytes(data.replace(old, new, 1))
+        opened = OpenIndex(index)
+        assert opened.passage(0) == records()[0]
+        for _ in range(2):
+            with pytest.raises(IndexDamaged) as caught:
+                opened.positions(Filter(path_prefixes=("doc",)))
+            assert caught.value.metadata == {"file": DOCUMENTS, "corpus_id": CORPUS_ID}
+
+    @pytest.mark.parametrize("lines", [0, 1, len(TEXTS) - 1, len(TEXTS) + 1])
+    def test_by_leaving_out_documents_is_found(self, index: Path, lines: int) -> None:
+        whole = (index / DOCUMENTS).read_bytes().splitlines(keepends=True)
+        forge(index, DOCUMENTS, b"".join((whole + whole)[:lines]))
+        with pytest.raises(IndexDamaged) as caught:
+            OpenIndex(index).positions(Filter(path_prefixes=("doc",)))
+        assert caught.value.metadata["file"] == DOCUMENTS
 
     @pytest.mark.parametrize("features", [None, 5, "x", {}])
     def test_of_the_list_of_features_is_named(self, index: Path, features: object) -> None:

@@ -7,7 +7,7 @@ import click
 from rag_client import deadlines
 from rag_client.cli import evidence
 from rag_client.cli.command import Command
-from rag_client.cli.options import cache_options, retrieval_options, with_query_client
+from rag_client.cli.options import cache_options, filter_options, retrieval_options, with_query_client
 from rag_client.cli.output import emit, fields
 from rag_client.cli.text import clean
 
@@ -28,6 +28,7 @@ _intent_option = click.option(
 @click.option("--explain", is_flag=True, help="Also say which steps ran and how long each took.")
 @with_query_client(deadline=deadlines.ASK)
 @cache_options
+@filter_options
 @retrieval_options
 def ask(
     client: "QueryClient",
@@ -52,6 +53,7 @@ def ask(
 @click.argument("query", metavar="QUERY")
 @with_query_client()
 @cache_options
+@filter_options
 @retrieval_options
 def search(client: "QueryClient", as_json: bool, query: str, **request: Any) -> None:
     """Find the passages that have most to do with a query."""

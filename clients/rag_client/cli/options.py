@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 import click
 
 from rag_client import deadlines
+from rag_papers.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from rag_client import IngestClient, QueryClient
@@ -99,6 +100,26 @@ def cache_options(command: F) -> Callable[..., None]:
         command(*args, use_cache=False if no_cache else None, refresh=refresh, **kwargs)
 
     return checked
+
+
+def filter_options(command: F) -> Callable[..., None]:
+    """--document and --path, passed on as the contract's filter."""
+
+    @click.option(
+        "--path", "path_prefixes", multiple=True, metavar="PREFIX", help="Only papers whose path begins so; repeatable."
+    )
+    @click.option("--document", "document_ids", multiple=True, metavar="ID", help="Only this document; repeatable.")
+    @functools.wraps(command)
+    def filtered(*args: Any, document_ids: tuple[str, ...], path_prefixes: tuple[str, ...], **kwargs: Any) -> None:
+        from rag_papers.v1.query_pb2 import Filter
+
+        try:
+            wanted = Filter(document_ids=document_ids, path_prefixes=path_prefixes)
+        except ValueError as error:  # an argument is no Unicode
+            raise InvalidRequest(str(error)) from error
+        command(*args, filter=wanted if document_ids or path_prefixes else None, **kwargs)
+
+    return filtered
 
 
 def retrieval_options(command: F) -> F:
