@@ -364,4 +364,4 @@ class TestFullDisk:
             """,
             tmp_path / "staging",
         )
-        assert "free some, then ingest again" in result.stdout, result.stderr
+        assert "free some, then try again" in result.stdout, result.stderr
