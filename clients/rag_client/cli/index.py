@@ -68,7 +68,7 @@ def show(client: "IngestClient", as_json: bool, corpus_id: str, corpus: str) -> 
 @of_corpus
 @with_ingest_client(deadline=deadlines.WHOLE_INDEX)
 def activate(client: "IngestClient", as_json: bool, corpus_id: str, corpus: str) -> None:
-    """Let a corpus answer from its version CORPUS_ID, as after a change that was none for the better."""
+    """Let a corpus answer from its version CORPUS_ID, newer or older: a rollback."""
     found = client.activate_index(corpus, corpus_id)
     emit(found, [f"{clean(found.corpus)} answers from {found.corpus_id}"], as_json=as_json)
 
