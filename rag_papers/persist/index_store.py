@@ -212,8 +212,7 @@ class OpenIndex:
             raise _damaged(directory / VECTORS, f"its shape is {self.vectors.shape}")
         if self._offsets.shape != (self.manifest.passage_count + 1,):
             raise _damaged(directory / PASSAGE_OFFSETS, f"its shape is {self._offsets.shape}")
-        with (directory / PASSAGES).open("rb") as file:
-            self._passages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self._passages = self._mapped(PASSAGES)
 
     @property
     def corpus_id(self) -> str:
@@ -228,14 +227,25 @@ class OpenIndex:
         except (ValueError, TypeError) as error:
             raise _damaged(self.directory / PASSAGES, f"line {position + 1}: {error}") from error
 
+    def _mapped(self, name: str) -> mmap.mmap:
+        path = self.directory / name
+        try:
+            with path.open("rb") as file:
+                return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError:
+            raise _missing(path) from None
+
     def _array(self, name: str, dtype: str) -> Any:
         path = self.directory / name
         try:
             # open_memmap reads the .npy format alone; np.load would also try other formats.
             array = np.lib.format.open_memmap(path, "r")
+            size = path.stat().st_size
+        except FileNotFoundError:
+            raise _missing(path) from None
         except (ValueError, OSError, SyntaxError, tokenize.TokenError) as error:
             raise _damaged(path, str(error)) from error
-        if array.dtype != dtype or not array.flags.c_contiguous or array.offset + array.nbytes != path.stat().st_size:
+        if array.dtype != dtype or not array.flags.c_contiguous or array.offset + array.nbytes != size:
             raise _damaged(path, f"its header says {array.dtype} of shape {array.shape}")
         return np.asarray(array)  # a plain view: slices of a memmap cost ten times as much
 
