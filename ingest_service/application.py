@@ -9,6 +9,7 @@ from ingest_service.catalog import Catalog
 from ingest_service.jobs import JobManager
 from ingest_service.ledger import JobLedger
 from ingest_service.servicer import SERVICE_NAME, IngestServicer
+from ingest_service.versions import Versions
 from rag_papers.persist.job_log import JobLog
 from rag_papers.persist.paths import DataPaths
 from rag_papers.rpc.server import Application
@@ -29,7 +30,8 @@ class IngestApplication(Application):
             retention_days=settings.job_retention_days,
             heartbeat_seconds=settings.heartbeat_seconds,
         )
-        self._manager = JobManager(settings, self._paths, self._ledger)
+        self._versions = Versions(self._paths, settings.keep_versions)
+        self._manager = JobManager(settings, self._paths, self._ledger, self._versions)
 
     async def start(self, server: grpc.aio.Server) -> None:
         """Takes the data directory and resumes its jobs. Raises OSError if another service has it."""
@@ -39,7 +41,13 @@ class IngestApplication(Application):
         except BlockingIOError:
             self._lock.close()
             raise OSError(f"another IngestService writes to {self._paths.ingest_lock.parent}") from None
-        servicer = IngestServicer(self._settings, self._manager, self._ledger, Catalog(self._paths))
+        servicer = IngestServicer(
+            settings=self._settings,
+            manager=self._manager,
+            ledger=self._ledger,
+            catalog=Catalog(self._paths),
+            versions=self._versions,
+        )
         servicer.register(server)
         await self._manager.start()
 
@@ -48,7 +56,8 @@ class IngestApplication(Application):
         await self._manager.drain()
 
     async def close(self) -> None:
-        """Releases the data directory."""
+        """Completes what is being written, and releases the data directory."""
+        await self._versions.close()
         self._ledger.close()
         if self._lock is not None:
             self._lock.close()

@@ -50,8 +50,7 @@ def build(task: Task, report: Report) -> Outcome:
         files_total=len(found.files) + len(found.errors),
         files_skipped=found.skipped,
     )
-    if task.use_cache and (outcome := _already_published(task, found, encoder)):
-        _report_published(task, outcome, found, report)
+    if task.use_cache and (outcome := _already_published(task, found, encoder, report)):
         return outcome
     builder = IndexBuilder(Path(task.staging))
     papers = _Papers(task, found, encoder, report)
@@ -87,13 +86,15 @@ def build(task: Task, report: Report) -> Outcome:
     return Outcome(corpus_id=manifest.corpus_id, staged=True, embed_hits=hits, embed_misses=misses)
 
 
-def _already_published(task: Task, found: Scan, encoder: Encoder) -> Outcome | None:
+def _already_published(task: Task, found: Scan, encoder: Encoder, report: Report) -> Outcome | None:
     identifier = corpus_id(found, file_digests(found), encoder, task.max_file_bytes)
     try:
         manifest = verify(Path(task.indexes) / identifier)
-    except (IndexNotFound, IndexDamaged, FormatUnsupported):
+        outcome = Outcome(corpus_id=identifier, staged=False, embed_hits=manifest.passage_count, embed_misses=0)
+        _report_published(task, outcome, found, report)
+    except (IndexNotFound, IndexDamaged, FormatUnsupported):  # it may be deleted while it is read
         return None
-    return Outcome(corpus_id=identifier, staged=False, embed_hits=manifest.passage_count, embed_misses=0)
+    return outcome
 
 
 def _report_published(task: Task, outcome: Outcome, found: Scan, report: Report) -> None:

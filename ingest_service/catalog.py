@@ -1,10 +1,11 @@
 """The published versions, as administrators see them."""
 
 import logging
+from collections.abc import Mapping
 
 from rag_papers.errors import CorpusNotFound, IndexNotFound, NoIndex, RagError
 from rag_papers.persist.corpora import Corpora, Corpus, Version
-from rag_papers.persist.index_store import IndexInfo, read_manifest
+from rag_papers.persist.index_store import IndexInfo, read_manifest, verify
 from rag_papers.persist.paths import DataPaths
 
 logger = logging.getLogger(__name__)
@@ -20,7 +21,7 @@ class Catalog:
     def list(self, corpus: str) -> list[IndexInfo]:
         """Every version of `corpus`, or of all if it is empty: by corpus name, newest first. Raises CorpusNotFound."""
         corpora = self._corpora.all()
-        chosen = [self._named(corpora, corpus)] if corpus else [corpora[name] for name in sorted(corpora)]
+        chosen = [named(corpora, corpus)] if corpus else [corpora[name] for name in sorted(corpora)]
         found: list[IndexInfo] = []
         for item in chosen:
             for version in item.versions():
@@ -38,7 +39,7 @@ class Catalog:
         if not corpora:
             raise NoIndex("nothing has been ingested yet")
         newest_first = sorted(corpora.values(), key=lambda item: item.active.publish_time, reverse=True)
-        chosen = [self._named(corpora, corpus)] if corpus else newest_first
+        chosen = [named(corpora, corpus)] if corpus else newest_first
         if not corpus_id:
             return self._info(chosen[0], chosen[0].active)
         for item in chosen:
@@ -47,12 +48,11 @@ class Catalog:
                     return self._info(item, version)
         raise IndexNotFound(f"there is no index {corpus_id!r}", corpus_id=corpus_id)
 
-    def _named(self, corpora: dict[str, Corpus], name: str) -> Corpus:
-        if name not in corpora:
-            raise CorpusNotFound(
-                f"there is no corpus {name!r}; there are: {', '.join(sorted(corpora)) or 'none'}", corpus=name
-            )
-        return corpora[name]
+    def verified(self, corpus: str, corpus_id: str) -> IndexInfo:
+        """One version, every file of which has been read and is intact; arguments and errors as those of `get`."""
+        found = self.get(corpus, corpus_id)
+        verify(self._paths.indexes / found.corpus_id)
+        return found
 
     def _info(self, corpus: Corpus, version: Version) -> IndexInfo:
         manifest = read_manifest(self._paths.indexes / version.corpus_id)
@@ -62,3 +62,12 @@ class Catalog:
             active=version.corpus_id == corpus.active.corpus_id,
             create_time=version.publish_time,
         )
+
+
+def named(corpora: Mapping[str, Corpus], name: str) -> Corpus:
+    """The corpus `name`. Raises CorpusNotFound."""
+    if name not in corpora:
+        raise CorpusNotFound(
+            f"there is no corpus {name!r}; there are: {', '.join(sorted(corpora)) or 'none'}", corpus=name
+        )
+    return corpora[name]

@@ -12,11 +12,11 @@ from typing import Any
 
 from ingest_service.ledger import JobLedger
 from ingest_service.process import run_worker
-from ingest_service.publishing import publish_outcome
-from ingest_service.task import Task
-from rag_papers.errors import Draining, Internal, QueueFull, RagError, RequestIdReused, WorkerLost
+from ingest_service.task import Outcome, Task
+from ingest_service.versions import Versions
+from rag_papers.errors import Draining, IndexNotFound, Internal, QueueFull, RagError, RequestIdReused, WorkerLost
 from rag_papers.persist.index_store import FileError
-from rag_papers.persist.job_log import Job, JobFailure, JobStage, JobState
+from rag_papers.persist.job_log import Job, JobFailure, JobResult, JobStage, JobState
 from rag_papers.persist.paths import DataPaths
 from rag_papers.settings import Settings
 
@@ -28,10 +28,11 @@ _RETRY_AFTER_SECONDS = 10.0
 class JobManager:
     """Runs jobs in worker processes. Belongs to one event loop."""
 
-    def __init__(self, settings: Settings, paths: DataPaths, ledger: JobLedger) -> None:
+    def __init__(self, settings: Settings, paths: DataPaths, ledger: JobLedger, versions: Versions) -> None:
         self._settings = settings
         self._paths = paths
         self._ledger = ledger
+        self._versions = versions
         self._queue: deque[str] = deque()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._settled: set[str] = set()  # jobs whose end is decided: what remains must not be interrupted
@@ -186,10 +187,10 @@ class JobManager:
             indexes=str(self._paths.indexes),
             staging=str(self._paths.staging / job.job_id),
         )
-        outcome = await run_worker(task, lambda update: self._update(job.job_id, update))
-        # From here on a cancel comes too late: what follows takes a moment and must not be torn.
-        self._settled.add(job.job_id)
-        result = await asyncio.to_thread(publish_outcome, self._paths, job, outcome)
+        result = None
+        while result is None:
+            outcome = await run_worker(task, lambda update: self._update(job.job_id, update))
+            result = await self._publish(job, outcome)
         message = "nothing has changed; already published" if result.unchanged else "published"
         await self._end(
             job.job_id,
@@ -201,6 +202,20 @@ class JobManager:
             passages_total=result.index.passage_count,
             passages_done=result.index.passage_count,
         )
+
+    async def _publish(self, job: Job, outcome: Outcome) -> JobResult | None:
+        """The result of the job; None if the index that its worker found published has been deleted since."""
+        # From here on a cancel comes too late: what follows takes a moment and must not be torn.
+        self._settled.add(job.job_id)
+        try:
+            return await self._versions.publish(job, outcome)
+        except IndexNotFound:
+            if outcome.staged:
+                raise
+        self._settled.discard(job.job_id)
+        if self._draining:  # it was spared the interruption because its end seemed decided
+            raise asyncio.CancelledError
+        return None
 
     def _update(self, job_id: str, update: dict[str, Any]) -> None:
         update["stage"] = JobStage(update["stage"])

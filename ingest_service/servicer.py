@@ -12,6 +12,7 @@ from ingest_service.catalog import Catalog
 from ingest_service.jobs import JobManager
 from ingest_service.ledger import JobLedger
 from ingest_service.roots import corpus_directory
+from ingest_service.versions import Versions
 from rag_papers.errors import InvalidRequest
 from rag_papers.persist.corpora import name_of_directory, valid_name
 from rag_papers.settings import Settings
@@ -29,11 +30,14 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
     """The servicer of rag_papers.v1.IngestService."""
 
-    def __init__(self, settings: Settings, manager: JobManager, ledger: JobLedger, catalog: Catalog) -> None:
+    def __init__(
+        self, *, settings: Settings, manager: JobManager, ledger: JobLedger, catalog: Catalog, versions: Versions
+    ) -> None:
         self._settings = settings
         self._manager = manager
         self._ledger = ledger
         self._catalog = catalog
+        self._versions = versions
 
     def register(self, server: grpc.aio.Server) -> None:
         """Lets `server` serve the calls."""
@@ -93,16 +97,47 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
     async def ListIndexes(self, request: pb.ListIndexesRequest, context: Context) -> pb.ListIndexesResponse:
         """Lists published versions."""
         size = convert.page_size(request.page_size)
-        indexes = await asyncio.to_thread(self._catalog.list, unicodedata.normalize("NFC", request.corpus))
+        indexes = await asyncio.to_thread(self._catalog.list, _nfc(request.corpus))
         keys = [f"{index.corpus}/{index.corpus_id}" for index in indexes]
         page, token = _page(indexes, keys, size, request.page_token)
         return pb.ListIndexesResponse(indexes=[convert.index_message(index) for index in page], next_page_token=token)
 
     async def GetIndex(self, request: pb.GetIndexRequest, context: Context) -> pb.GetIndexResponse:
         """Returns one published version."""
-        corpus = unicodedata.normalize("NFC", request.corpus)
-        index = await asyncio.to_thread(self._catalog.get, corpus, request.corpus_id)
+        index = await asyncio.to_thread(self._catalog.get, _nfc(request.corpus), request.corpus_id)
         return pb.GetIndexResponse(index=convert.index_message(index))
+
+    async def ActivateIndex(self, request: pb.ActivateIndexRequest, context: Context) -> pb.ActivateIndexResponse:
+        """Makes a version the active one of its corpus."""
+        index = await self._versions.activate(*_version(request))
+        return pb.ActivateIndexResponse(index=convert.index_message(index))
+
+    async def VerifyIndex(self, request: pb.VerifyIndexRequest, context: Context) -> pb.VerifyIndexResponse:
+        """Reads every file of a version."""
+        index = await asyncio.to_thread(self._catalog.verified, _nfc(request.corpus), request.corpus_id)
+        return pb.VerifyIndexResponse(index=convert.index_message(index), verified=True)
+
+    async def DeleteIndex(self, request: pb.DeleteIndexRequest, context: Context) -> pb.DeleteIndexResponse:
+        """Deletes a version of a corpus."""
+        removed = await self._versions.delete(*_version(request))
+        return pb.DeleteIndexResponse(freed_bytes=removed.freed_bytes)
+
+    async def CollectIndexes(self, request: pb.CollectIndexesRequest, context: Context) -> pb.CollectIndexesResponse:
+        """Deletes the indexes that no corpus refers to."""
+        removed = await self._versions.collect()
+        return pb.CollectIndexesResponse(corpus_ids=removed.corpus_ids, freed_bytes=removed.freed_bytes)
+
+
+def _nfc(corpus: str) -> str:
+    return unicodedata.normalize("NFC", corpus)
+
+
+def _version(request: pb.ActivateIndexRequest | pb.DeleteIndexRequest) -> tuple[str, str]:
+    """The corpus and the version that a request names. Raises InvalidRequest for what it leaves out."""
+    fields = {"corpus": request.corpus, "corpus_id": request.corpus_id}
+    if missing := {field: "it is required" for field, value in fields.items() if not value}:
+        raise InvalidRequest(violations=missing)
+    return _nfc(request.corpus), request.corpus_id
 
 
 def _page(items: Sequence[T], keys: Sequence[str], size: int, token: str) -> tuple[Sequence[T], str]:

@@ -51,12 +51,15 @@ class Catalog:
         FormatUnsupported.
         """
         known = self._corpora.all()
-        if not known:
-            raise NoIndex("nothing has been ingested yet: rag ingest DIR")
-        if corpus_id:
-            return self._pinned(known, corpus, corpus_id)
-        chosen = _named(known, corpus) if corpus else max(known.values(), key=_last_published)
-        return self._active(chosen)
+        while True:
+            try:
+                return self._found(known, corpus, corpus_id)
+            except (IndexNotFound, IndexDamaged):
+                # Between reading a pointer and opening what it names, that version may have been deleted.
+                latest = self._corpora.all()
+                if latest == known:
+                    raise
+                known = latest
 
     def active(self) -> Iterator[OpenIndex]:
         """The index that each corpus answers from; a corpus without a usable one is left out."""
@@ -65,6 +68,14 @@ class Catalog:
                 yield self._active(corpus).index
             except (IndexDamaged, FormatUnsupported, IndexNotFound) as error:
                 logger.warning("corpus %r has no usable index: %s", corpus.name, error)
+
+    def _found(self, known: dict[str, Corpus], corpus: str, corpus_id: str) -> Opened:
+        if not known:
+            raise NoIndex("nothing has been ingested yet: rag ingest DIR")
+        if corpus_id:
+            return self._pinned(known, corpus, corpus_id)
+        chosen = _named(known, corpus) if corpus else max(known.values(), key=_last_published)
+        return self._active(chosen)
 
     def _pinned(self, known: dict[str, Corpus], corpus: str, corpus_id: str) -> Opened:
         # What the wire brings is compared with the ids in the pointers and never becomes part of a path itself.

@@ -100,6 +100,12 @@ class IndexDamaged(RagError):
     reason = "INDEX_DAMAGED"
 
 
+class IndexInUse(RagError):
+    """The version is the one that its corpus answers from."""
+
+    reason = "INDEX_IN_USE"
+
+
 class QueueFull(RagError):
     """Too many jobs wait; `retry_after` is the wait to suggest, seconds."""
 

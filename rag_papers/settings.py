@@ -65,6 +65,9 @@ class Settings:
     max_queued_jobs: int = _setting(100, "jobs that may wait", unit="jobs", low=1)
     max_job_attempts: int = _setting(3, "how often a job is started before it fails for good", unit="attempts", low=1)
     job_retention_days: float = _setting(7.0, "how long ended jobs are remembered", unit="days", low=0)
+    keep_versions: int = _setting(
+        3, "versions of a corpus that are kept when one is published, that one included", unit="versions", low=1
+    )
     max_file_bytes: int = _setting(64 << 20, "largest file, or line of a BEIR file, that is read", unit="bytes", low=1)
     heartbeat_seconds: float = _setting(
         5.0, "pause after which a watch repeats an unchanged job", unit="seconds", low=0.01

@@ -93,6 +93,10 @@ class AsyncIngestClient(_AsyncClient):
     cancel_job = _unary(calls.CANCEL_JOB)
     list_indexes = _paged(calls.LIST_INDEXES)
     get_index = _unary(calls.GET_INDEX)
+    activate_index = _unary(calls.ACTIVATE_INDEX)
+    verify_index = _unary(calls.VERIFY_INDEX)
+    delete_index = _unary(calls.DELETE_INDEX)
+    collect_indexes = _unary(calls.COLLECT_INDEXES)
 
     async def watch_job(self, job_id: str, after_revision: int = 0) -> AsyncIterator[Job]:
         """Streams a job until it has ended; see `IngestClient.watch_job`."""

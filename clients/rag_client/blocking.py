@@ -96,6 +96,10 @@ class IngestClient(_Client):
     cancel_job = _unary(calls.CANCEL_JOB)
     list_indexes = _paged(calls.LIST_INDEXES)
     get_index = _unary(calls.GET_INDEX)
+    activate_index = _unary(calls.ACTIVATE_INDEX)
+    verify_index = _unary(calls.VERIFY_INDEX)
+    delete_index = _unary(calls.DELETE_INDEX)
+    collect_indexes = _unary(calls.COLLECT_INDEXES)
 
     def watch_job(self, job_id: str, after_revision: int = 0) -> Iterator[Job]:
         """Streams a job until it has ended: at once if it moved beyond `after_revision`, then after each change.

@@ -68,7 +68,7 @@ def _jobs(response: ingest_pb2.ListJobsResponse) -> Iterable[Job]:
     return response.jobs
 
 
-def _index(response: ingest_pb2.GetIndexResponse) -> Index:
+def _index(response: ingest_pb2.GetIndexResponse | ingest_pb2.ActivateIndexResponse) -> Index:
     return response.index
 
 
@@ -88,6 +88,27 @@ WATCH_JOB = Call(method="WatchJob", build=requests.watch_job, pick=_job)
 CANCEL_JOB = Call(method="CancelJob", build=requests.cancel_job, pick=_job)
 LIST_INDEXES = Call(method="ListIndexes", build=requests.list_indexes, pick=_indexes)
 GET_INDEX = Call(method="GetIndex", build=requests.get_index, pick=_index)
+ACTIVATE_INDEX = Call(
+    method="ActivateIndex", build=requests.activate_index, pick=_index, deadline=deadlines.WHOLE_INDEX
+)
+VERIFY_INDEX = Call(
+    method="VerifyIndex",
+    build=requests.verify_index,
+    pick=_whole(ingest_pb2.VerifyIndexResponse),
+    deadline=deadlines.WHOLE_INDEX,
+)
+DELETE_INDEX = Call(
+    method="DeleteIndex",
+    build=requests.delete_index,
+    pick=_whole(ingest_pb2.DeleteIndexResponse),
+    deadline=deadlines.WHOLE_INDEX,
+)
+COLLECT_INDEXES = Call(
+    method="CollectIndexes",
+    build=requests.collect_indexes,
+    pick=_whole(ingest_pb2.CollectIndexesResponse),
+    deadline=deadlines.WHOLE_INDEX,
+)
 ASK = Call(method="Ask", build=requests.ask, pick=_whole(query_pb2.AskResponse), deadline=deadlines.ASK)
 SEARCH = Call(method="Search", build=requests.search, pick=_whole(query_pb2.SearchResponse))
 PLAN = Call(method="Plan", build=requests.plan, pick=_whole(query_pb2.PlanResponse))

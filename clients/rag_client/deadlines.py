@@ -8,6 +8,9 @@ UNARY = 60.0
 ASK = 120.0
 """Questions, which may wait for a generator."""
 
+WHOLE_INDEX = 600.0
+"""Calls that read all files of an index, or wait for one that does."""
+
 VACUUM = 600.0
 """Rewriting a cache database, which grows with its size."""
 

@@ -57,6 +57,26 @@ def get_index(*, corpus: str = "", corpus_id: str = "") -> ingest_pb2.GetIndexRe
     return ingest_pb2.GetIndexRequest(corpus=corpus, corpus_id=corpus_id)
 
 
+def activate_index(corpus: str, corpus_id: str) -> ingest_pb2.ActivateIndexRequest:
+    """Makes a version of a corpus's history, once it is verified, the one that the corpus answers from; returns it."""
+    return ingest_pb2.ActivateIndexRequest(corpus=corpus, corpus_id=corpus_id)
+
+
+def verify_index(*, corpus: str = "", corpus_id: str = "") -> ingest_pb2.VerifyIndexRequest:
+    """Reads every file of a version, chosen as `get_index` does; IndexDamaged names a file that is not as published."""
+    return ingest_pb2.VerifyIndexRequest(corpus=corpus, corpus_id=corpus_id)
+
+
+def delete_index(corpus: str, corpus_id: str) -> ingest_pb2.DeleteIndexRequest:
+    """Deletes a version, not the active one, from a corpus, and its files unless another corpus has it too."""
+    return ingest_pb2.DeleteIndexRequest(corpus=corpus, corpus_id=corpus_id)
+
+
+def collect_indexes() -> ingest_pb2.CollectIndexesRequest:
+    """Deletes the files of every index that no corpus has in its history."""
+    return ingest_pb2.CollectIndexesRequest()
+
+
 def ask(
     query: str,
     *,

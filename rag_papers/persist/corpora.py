@@ -5,9 +5,10 @@ import json
 import logging
 import re
 import unicodedata
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
-from rag_papers.errors import InvalidRequest
+from rag_papers.errors import IndexInUse, IndexNotFound, InvalidRequest
 from rag_papers.persist.files import write_atomic
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,13 @@ class Corpus:
             latest.setdefault(version.corpus_id, version)
         return list(latest.values())
 
+    def version(self, corpus_id: str) -> Version:
+        """The version `corpus_id`, under its latest publication. Raises IndexNotFound."""
+        for version in self.versions():
+            if version.corpus_id == corpus_id:
+                return version
+        raise IndexNotFound(f"corpus {self.name!r} has no index {corpus_id[:64]!r}", corpus_id=corpus_id[:64])
+
 
 def valid_name(name: str) -> str:
     """`name` in Unicode NFC. Raises InvalidRequest if it cannot name a corpus."""
@@ -75,7 +83,7 @@ class Corpora:
     def all(self) -> dict[str, Corpus]:
         """Every corpus by name, as on disk now. A file that is no pointer is reported in the log and left out."""
         found: dict[str, tuple[tuple[int, int, int], Corpus | None]] = {}
-        for path in self._directory.glob("[!.]*.json"):
+        for path in self._paths():
             try:
                 stat = path.stat()
                 # A pointer is replaced, never changed, so that these three tell one version of it from another.
@@ -87,17 +95,40 @@ class Corpora:
         self._cached = found
         return {corpus.name: corpus for _, corpus in found.values() if corpus}
 
+    def unreadable(self) -> list[str]:
+        """The names of the files that `all` leaves out: nobody knows which versions they mean."""
+        return sorted(path.name for path in self._paths() if path.exists() and not _read(path))
+
     def publish(self, name: str, version: Version) -> None:
         """Makes `version` the active one of the corpus `name`, which is created if need be."""
         name = valid_name(name)
-        path = self._directory / f"{name}.json"
+        path = self._path(name)
         corpus = _read(path) if path.exists() else None
+        self._write(name, (*(corpus.history if corpus else ()), version))
+
+    def forget(self, corpus: Corpus, corpus_ids: Collection[str]) -> None:
+        """Removes versions from the history of `corpus`. Raises IndexInUse if the active one is among them."""
+        if corpus.active.corpus_id in corpus_ids:
+            raise IndexInUse(
+                f"corpus {corpus.name!r} answers from index {corpus.active.corpus_id}: activate another version first",
+                corpus=corpus.name,
+                corpus_id=corpus.active.corpus_id,
+            )
+        self._write(corpus.name, [version for version in corpus.history if version.corpus_id not in corpus_ids])
+
+    def _paths(self) -> Iterator[Path]:
+        return self._directory.glob("[!.]*.json")
+
+    def _path(self, name: str) -> Path:
+        return self._directory / f"{name}.json"
+
+    def _write(self, name: str, history: Sequence[Version]) -> None:
         document = {
             "corpus": name,
-            "active": version.corpus_id,
-            "history": [dataclasses.asdict(item) for item in (*(corpus.history if corpus else ()), version)],
+            "active": history[-1].corpus_id,
+            "history": [dataclasses.asdict(version) for version in history],
         }
-        write_atomic(path, json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
+        write_atomic(self._path(name), json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
 
 
 def _read(path: Path) -> Corpus | None:

@@ -9,6 +9,7 @@ import dataclasses
 import errno
 import json
 import mmap
+import secrets
 import shutil
 import threading
 import tokenize
@@ -270,6 +271,8 @@ class OpenIndex:
         try:
             with path.open("rb") as file:
                 return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        except FileNotFoundError:
+            raise _missing(path) from None
         except (OSError, ValueError) as error:  # ValueError: it is empty
             raise _damaged(path, str(error)) from error
 
@@ -278,9 +281,12 @@ class OpenIndex:
         try:
             # open_memmap reads the .npy format alone; np.load would also try other formats.
             array = np.lib.format.open_memmap(path, "r")
+            size = path.stat().st_size
+        except FileNotFoundError:
+            raise _missing(path) from None
         except (ValueError, OSError, SyntaxError, tokenize.TokenError) as error:
             raise _damaged(path, str(error)) from error
-        if array.dtype != dtype or not array.flags.c_contiguous or array.offset + array.nbytes != path.stat().st_size:
+        if array.dtype != dtype or not array.flags.c_contiguous or array.offset + array.nbytes != size:
             raise _damaged(path, f"its header says {array.dtype} of shape {array.shape}")
         return np.asarray(array)  # a plain view: slices of a memmap cost ten times as much
 
@@ -294,9 +300,7 @@ def read_manifest(directory: Path, corpus_id: str = "") -> Manifest:
     try:
         document = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError):
-        if directory.is_dir():
-            raise _damaged(path, "it is missing") from None
-        raise IndexNotFound(f"there is no index {directory.name}", corpus_id=directory.name) from None
+        raise _missing(path) from None
     except ValueError as error:
         raise _damaged(path, str(error)) from error
     if not isinstance(document, dict):
@@ -326,12 +330,12 @@ def read_manifest(directory: Path, corpus_id: str = "") -> Manifest:
 
 
 def read_failures(directory: Path) -> list[FileError]:
-    """The files and lines that were left out of a published index, in path order. Raises IndexDamaged."""
+    """The files and lines that were left out of an index, in path order. Raises IndexNotFound, IndexDamaged."""
     return list(_read_lines(directory / FAILURES, FileError))
 
 
 def read_documents(directory: Path) -> Iterator[DocumentRecord]:
-    """The documents of a published index, in the order of their passages. Raises IndexDamaged."""
+    """The documents of a published index, in the order of their passages. Raises IndexNotFound, IndexDamaged."""
     return _read_lines(directory / DOCUMENTS, DocumentRecord)
 
 
@@ -339,6 +343,8 @@ def _read_lines(path: Path, kind: type[_Record]) -> Iterator[_Record]:
     try:
         with path.open("rb") as file:
             yield from _parsed(file, path, kind)
+    except FileNotFoundError:
+        raise _missing(path) from None
     except OSError as error:
         raise _damaged(path, str(error)) from error
 
@@ -356,7 +362,11 @@ def verify(directory: Path) -> Manifest:
     manifest = read_manifest(directory)
     for name, file in manifest.files.items():
         _check_size(directory / name, file["size"])
-        if file_sha256(directory / name) != file["sha256"]:
+        try:
+            digest = file_sha256(directory / name)
+        except FileNotFoundError:  # deleted this very moment
+            raise _missing(directory / name) from None
+        if digest != file["sha256"]:
             raise _damaged(directory / name, "its SHA-256 differs from the manifest's")
     return manifest
 
@@ -382,6 +392,19 @@ def publish(staging: Path, indexes: Path, manifest: Manifest) -> None:
     fsync_directory(indexes)
 
 
+def remove(index: Path, staging: Path) -> int:
+    """Removes an index directory and returns the bytes that it held; readers that have it open keep their files.
+
+    It leaves its name for `staging` first, so that a crash leaves no half index under the name.
+    """
+    doomed = staging / f"{index.name}.{secrets.token_hex(4)}.removed"
+    index.rename(doomed)
+    fsync_directory(index.parent)
+    held = sum(path.lstat().st_size for path in doomed.iterdir())
+    shutil.rmtree(doomed)
+    return held
+
+
 @contextlib.contextmanager
 def disk_full_is_an_error_of_ours() -> Iterator[None]:
     """Turns the operating system's "no space left" into DiskFull."""
@@ -389,9 +412,7 @@ def disk_full_is_an_error_of_ours() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DiskFull(
-                f"no space left for {error.filename or 'the index'}: free some, then ingest again"
-            ) from error
+            raise DiskFull(f"no space left for {error.filename or 'the index'}: free some, then try again") from error
         raise
 
 
@@ -406,9 +427,16 @@ def _check_size(path: Path, size: int) -> None:
     try:
         actual = path.stat().st_size
     except FileNotFoundError:
-        raise _damaged(path, "it is missing") from None
+        raise _missing(path) from None
     if actual != size:
         raise _damaged(path, f"it has {actual} bytes instead of {size}")
+
+
+def _missing(path: Path) -> IndexDamaged | IndexNotFound:
+    directory = path.parent
+    if directory.is_dir():
+        return _damaged(path, "it is missing")
+    return IndexNotFound(f"there is no index {directory.name}", corpus_id=directory.name)
 
 
 def _damaged(path: Path, why: str) -> IndexDamaged:

@@ -31,6 +31,7 @@ CODES: Mapping[str, grpc.StatusCode] = {
     "MODEL_MISMATCH": grpc.StatusCode.FAILED_PRECONDITION,
     "FORMAT_UNSUPPORTED": grpc.StatusCode.FAILED_PRECONDITION,
     "INDEX_DAMAGED": grpc.StatusCode.DATA_LOSS,
+    "INDEX_IN_USE": grpc.StatusCode.FAILED_PRECONDITION,
     "QUEUE_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "DISK_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "DRAINING": grpc.StatusCode.UNAVAILABLE,

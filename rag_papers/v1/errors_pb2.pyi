@@ -64,6 +64,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INTERNAL: a defect of the service; its log holds the details under the trace id of the message."""
     ERROR_REASON_UNREACHABLE: _ErrorReason.ValueType  # 20
     """UNAVAILABLE: nothing answers at the address; set by clients, never by a service."""
+    ERROR_REASON_INDEX_IN_USE: _ErrorReason.ValueType  # 21
+    """FAILED_PRECONDITION: the version to delete is the one that its corpus answers from; activate another one first."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call or a job failed. A failed call carries one google.rpc.ErrorInfo whose domain is "rag-papers" and whose
@@ -112,4 +114,6 @@ ERROR_REASON_INTERNAL: ErrorReason.ValueType  # 19
 """INTERNAL: a defect of the service; its log holds the details under the trace id of the message."""
 ERROR_REASON_UNREACHABLE: ErrorReason.ValueType  # 20
 """UNAVAILABLE: nothing answers at the address; set by clients, never by a service."""
+ERROR_REASON_INDEX_IN_USE: ErrorReason.ValueType  # 21
+"""FAILED_PRECONDITION: the version to delete is the one that its corpus answers from; activate another one first."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

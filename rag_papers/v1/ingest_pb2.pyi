@@ -401,3 +401,202 @@ class GetIndexResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetIndexResponse: _TypeAlias = GetIndexResponse  # noqa: Y015
+
+@_typing.final
+class ActivateIndexRequest(_message.Message):
+    """Request of ActivateIndex."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CORPUS_FIELD_NUMBER: _builtins.int
+    CORPUS_ID_FIELD_NUMBER: _builtins.int
+    corpus: _builtins.str
+    """The corpus. Required."""
+    corpus_id: _builtins.str
+    """The version, one of the corpus's history. Required."""
+    def __init__(
+        self,
+        *,
+        corpus: _builtins.str = ...,
+        corpus_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corpus", b"corpus", "corpus_id", b"corpus_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivateIndexRequest: _TypeAlias = ActivateIndexRequest  # noqa: Y015
+
+@_typing.final
+class ActivateIndexResponse(_message.Message):
+    """Response of ActivateIndex."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def index(self) -> _resources_pb2.Index:
+        """The version, now active."""
+
+    def __init__(
+        self,
+        *,
+        index: _resources_pb2.Index | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ActivateIndexResponse: _TypeAlias = ActivateIndexResponse  # noqa: Y015
+
+@_typing.final
+class VerifyIndexRequest(_message.Message):
+    """Request of VerifyIndex."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CORPUS_FIELD_NUMBER: _builtins.int
+    CORPUS_ID_FIELD_NUMBER: _builtins.int
+    corpus: _builtins.str
+    """The corpus; empty: the one published last, or any that holds corpus_id."""
+    corpus_id: _builtins.str
+    """The version; empty: the corpus's active one."""
+    def __init__(
+        self,
+        *,
+        corpus: _builtins.str = ...,
+        corpus_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corpus", b"corpus", "corpus_id", b"corpus_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyIndexRequest: _TypeAlias = VerifyIndexRequest  # noqa: Y015
+
+@_typing.final
+class VerifyIndexResponse(_message.Message):
+    """Response of VerifyIndex."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INDEX_FIELD_NUMBER: _builtins.int
+    VERIFIED_FIELD_NUMBER: _builtins.int
+    verified: _builtins.bool
+    """Always true, for whoever reads the response alone: damage is the error INDEX_DAMAGED."""
+    @_builtins.property
+    def index(self) -> _resources_pb2.Index:
+        """The version."""
+
+    def __init__(
+        self,
+        *,
+        index: _resources_pb2.Index | None = ...,
+        verified: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "verified", b"verified"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyIndexResponse: _TypeAlias = VerifyIndexResponse  # noqa: Y015
+
+@_typing.final
+class DeleteIndexRequest(_message.Message):
+    """Request of DeleteIndex."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CORPUS_FIELD_NUMBER: _builtins.int
+    CORPUS_ID_FIELD_NUMBER: _builtins.int
+    corpus: _builtins.str
+    """The corpus. Required."""
+    corpus_id: _builtins.str
+    """The version, one of the corpus's history and not its active one. Required."""
+    def __init__(
+        self,
+        *,
+        corpus: _builtins.str = ...,
+        corpus_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corpus", b"corpus", "corpus_id", b"corpus_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteIndexRequest: _TypeAlias = DeleteIndexRequest  # noqa: Y015
+
+@_typing.final
+class DeleteIndexResponse(_message.Message):
+    """Response of DeleteIndex."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FREED_BYTES_FIELD_NUMBER: _builtins.int
+    freed_bytes: _builtins.int
+    """Size of the files that were deleted, bytes; 0 if they stay, because another corpus has the same version or the
+    history of a corpus cannot be read.
+    """
+    def __init__(
+        self,
+        *,
+        freed_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["freed_bytes", b"freed_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteIndexResponse: _TypeAlias = DeleteIndexResponse  # noqa: Y015
+
+@_typing.final
+class CollectIndexesRequest(_message.Message):
+    """Request of CollectIndexes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectIndexesRequest: _TypeAlias = CollectIndexesRequest  # noqa: Y015
+
+@_typing.final
+class CollectIndexesResponse(_message.Message):
+    """Response of CollectIndexes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CORPUS_IDS_FIELD_NUMBER: _builtins.int
+    FREED_BYTES_FIELD_NUMBER: _builtins.int
+    freed_bytes: _builtins.int
+    """Size of their files, bytes."""
+    @_builtins.property
+    def corpus_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The indexes that were deleted, in ascending order."""
+
+    def __init__(
+        self,
+        *,
+        corpus_ids: _abc.Iterable[_builtins.str] | None = ...,
+        freed_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corpus_ids", b"corpus_ids", "freed_bytes", b"freed_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CollectIndexesResponse: _TypeAlias = CollectIndexesResponse  # noqa: Y015

@@ -70,6 +70,26 @@ class IngestServiceStub:
                 request_serializer=rag__papers_dot_v1_dot_ingest__pb2.GetIndexRequest.SerializeToString,
                 response_deserializer=rag__papers_dot_v1_dot_ingest__pb2.GetIndexResponse.FromString,
                 _registered_method=True)
+        self.ActivateIndex = channel.unary_unary(
+                '/rag_papers.v1.IngestService/ActivateIndex',
+                request_serializer=rag__papers_dot_v1_dot_ingest__pb2.ActivateIndexRequest.SerializeToString,
+                response_deserializer=rag__papers_dot_v1_dot_ingest__pb2.ActivateIndexResponse.FromString,
+                _registered_method=True)
+        self.VerifyIndex = channel.unary_unary(
+                '/rag_papers.v1.IngestService/VerifyIndex',
+                request_serializer=rag__papers_dot_v1_dot_ingest__pb2.VerifyIndexRequest.SerializeToString,
+                response_deserializer=rag__papers_dot_v1_dot_ingest__pb2.VerifyIndexResponse.FromString,
+                _registered_method=True)
+        self.DeleteIndex = channel.unary_unary(
+                '/rag_papers.v1.IngestService/DeleteIndex',
+                request_serializer=rag__papers_dot_v1_dot_ingest__pb2.DeleteIndexRequest.SerializeToString,
+                response_deserializer=rag__papers_dot_v1_dot_ingest__pb2.DeleteIndexResponse.FromString,
+                _registered_method=True)
+        self.CollectIndexes = channel.unary_unary(
+                '/rag_papers.v1.IngestService/CollectIndexes',
+                request_serializer=rag__papers_dot_v1_dot_ingest__pb2.CollectIndexesRequest.SerializeToString,
+                response_deserializer=rag__papers_dot_v1_dot_ingest__pb2.CollectIndexesResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -126,6 +146,38 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ActivateIndex(self, request, context):
+        """Makes a version of a corpus's history the one that the corpus answers from, as a rollback does; harmless if it is
+        already. Every file is verified first: a damaged version is refused with INDEX_DAMAGED and nothing changes. Counts as
+        a publication: the version becomes the corpus's newest, the corpus the one published last.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyIndex(self, request, context):
+        """Reads every file of a published version and compares it with its SHA-256; INDEX_DAMAGED names a file that differs.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteIndex(self, request, context):
+        """Deletes a version from a corpus's history, and its files unless another corpus has the same version. The active
+        version is refused with INDEX_IN_USE. Calls that are being answered from it end undisturbed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CollectIndexes(self, request, context):
+        """Deletes the files of every index that no corpus has in its history, as a crash may leave them. Refused with
+        INDEX_DAMAGED while the history of a corpus cannot be read; the metadata's "file" names it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -163,6 +215,26 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.GetIndex,
                     request_deserializer=rag__papers_dot_v1_dot_ingest__pb2.GetIndexRequest.FromString,
                     response_serializer=rag__papers_dot_v1_dot_ingest__pb2.GetIndexResponse.SerializeToString,
+            ),
+            'ActivateIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.ActivateIndex,
+                    request_deserializer=rag__papers_dot_v1_dot_ingest__pb2.ActivateIndexRequest.FromString,
+                    response_serializer=rag__papers_dot_v1_dot_ingest__pb2.ActivateIndexResponse.SerializeToString,
+            ),
+            'VerifyIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyIndex,
+                    request_deserializer=rag__papers_dot_v1_dot_ingest__pb2.VerifyIndexRequest.FromString,
+                    response_serializer=rag__papers_dot_v1_dot_ingest__pb2.VerifyIndexResponse.SerializeToString,
+            ),
+            'DeleteIndex': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteIndex,
+                    request_deserializer=rag__papers_dot_v1_dot_ingest__pb2.DeleteIndexRequest.FromString,
+                    response_serializer=rag__papers_dot_v1_dot_ingest__pb2.DeleteIndexResponse.SerializeToString,
+            ),
+            'CollectIndexes': grpc.unary_unary_rpc_method_handler(
+                    servicer.CollectIndexes,
+                    request_deserializer=rag__papers_dot_v1_dot_ingest__pb2.CollectIndexesRequest.FromString,
+                    response_serializer=rag__papers_dot_v1_dot_ingest__pb2.CollectIndexesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -355,6 +427,114 @@ class IngestService:
             '/rag_papers.v1.IngestService/GetIndex',
             rag__papers_dot_v1_dot_ingest__pb2.GetIndexRequest.SerializeToString,
             rag__papers_dot_v1_dot_ingest__pb2.GetIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ActivateIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag_papers.v1.IngestService/ActivateIndex',
+            rag__papers_dot_v1_dot_ingest__pb2.ActivateIndexRequest.SerializeToString,
+            rag__papers_dot_v1_dot_ingest__pb2.ActivateIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag_papers.v1.IngestService/VerifyIndex',
+            rag__papers_dot_v1_dot_ingest__pb2.VerifyIndexRequest.SerializeToString,
+            rag__papers_dot_v1_dot_ingest__pb2.VerifyIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteIndex(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag_papers.v1.IngestService/DeleteIndex',
+            rag__papers_dot_v1_dot_ingest__pb2.DeleteIndexRequest.SerializeToString,
+            rag__papers_dot_v1_dot_ingest__pb2.DeleteIndexResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectIndexes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag_papers.v1.IngestService/CollectIndexes',
+            rag__papers_dot_v1_dot_ingest__pb2.CollectIndexesRequest.SerializeToString,
+            rag__papers_dot_v1_dot_ingest__pb2.CollectIndexesResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -49,6 +49,21 @@ class IngestServiceStub:
     """Lists the published versions, corpora in name order, newest version first."""
     GetIndex: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.GetIndexRequest, _ingest_pb2.GetIndexResponse]
     """Returns one published version."""
+    ActivateIndex: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ActivateIndexRequest, _ingest_pb2.ActivateIndexResponse]
+    """Makes a version of a corpus's history the one that the corpus answers from, as a rollback does; harmless if it is
+    already. Every file is verified first: a damaged version is refused with INDEX_DAMAGED and nothing changes. Counts as
+    a publication: the version becomes the corpus's newest, the corpus the one published last.
+    """
+    VerifyIndex: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.VerifyIndexRequest, _ingest_pb2.VerifyIndexResponse]
+    """Reads every file of a published version and compares it with its SHA-256; INDEX_DAMAGED names a file that differs."""
+    DeleteIndex: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.DeleteIndexRequest, _ingest_pb2.DeleteIndexResponse]
+    """Deletes a version from a corpus's history, and its files unless another corpus has the same version. The active
+    version is refused with INDEX_IN_USE. Calls that are being answered from it end undisturbed.
+    """
+    CollectIndexes: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.CollectIndexesRequest, _ingest_pb2.CollectIndexesResponse]
+    """Deletes the files of every index that no corpus has in its history, as a crash may leave them. Refused with
+    INDEX_DAMAGED while the history of a corpus cannot be read; the metadata's "file" names it.
+    """
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -71,6 +86,21 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """Lists the published versions, corpora in name order, newest version first."""
     GetIndex: _aio.UnaryUnaryMultiCallable[_ingest_pb2.GetIndexRequest, _ingest_pb2.GetIndexResponse]  # type: ignore[assignment]
     """Returns one published version."""
+    ActivateIndex: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ActivateIndexRequest, _ingest_pb2.ActivateIndexResponse]  # type: ignore[assignment]
+    """Makes a version of a corpus's history the one that the corpus answers from, as a rollback does; harmless if it is
+    already. Every file is verified first: a damaged version is refused with INDEX_DAMAGED and nothing changes. Counts as
+    a publication: the version becomes the corpus's newest, the corpus the one published last.
+    """
+    VerifyIndex: _aio.UnaryUnaryMultiCallable[_ingest_pb2.VerifyIndexRequest, _ingest_pb2.VerifyIndexResponse]  # type: ignore[assignment]
+    """Reads every file of a published version and compares it with its SHA-256; INDEX_DAMAGED names a file that differs."""
+    DeleteIndex: _aio.UnaryUnaryMultiCallable[_ingest_pb2.DeleteIndexRequest, _ingest_pb2.DeleteIndexResponse]  # type: ignore[assignment]
+    """Deletes a version from a corpus's history, and its files unless another corpus has the same version. The active
+    version is refused with INDEX_IN_USE. Calls that are being answered from it end undisturbed.
+    """
+    CollectIndexes: _aio.UnaryUnaryMultiCallable[_ingest_pb2.CollectIndexesRequest, _ingest_pb2.CollectIndexesResponse]  # type: ignore[assignment]
+    """Deletes the files of every index that no corpus has in its history, as a crash may leave them. Refused with
+    INDEX_DAMAGED while the history of a corpus cannot be read; the metadata's "file" names it.
+    """
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     """Turns directories of papers into published indexes. Errors: see ErrorReason."""
@@ -132,5 +162,44 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.GetIndexResponse, _abc.Awaitable[_ingest_pb2.GetIndexResponse]]:
         """Returns one published version."""
+
+    @_abc_1.abstractmethod
+    def ActivateIndex(
+        self,
+        request: _ingest_pb2.ActivateIndexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.ActivateIndexResponse, _abc.Awaitable[_ingest_pb2.ActivateIndexResponse]]:
+        """Makes a version of a corpus's history the one that the corpus answers from, as a rollback does; harmless if it is
+        already. Every file is verified first: a damaged version is refused with INDEX_DAMAGED and nothing changes. Counts as
+        a publication: the version becomes the corpus's newest, the corpus the one published last.
+        """
+
+    @_abc_1.abstractmethod
+    def VerifyIndex(
+        self,
+        request: _ingest_pb2.VerifyIndexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.VerifyIndexResponse, _abc.Awaitable[_ingest_pb2.VerifyIndexResponse]]:
+        """Reads every file of a published version and compares it with its SHA-256; INDEX_DAMAGED names a file that differs."""
+
+    @_abc_1.abstractmethod
+    def DeleteIndex(
+        self,
+        request: _ingest_pb2.DeleteIndexRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.DeleteIndexResponse, _abc.Awaitable[_ingest_pb2.DeleteIndexResponse]]:
+        """Deletes a version from a corpus's history, and its files unless another corpus has the same version. The active
+        version is refused with INDEX_IN_USE. Calls that are being answered from it end undisturbed.
+        """
+
+    @_abc_1.abstractmethod
+    def CollectIndexes(
+        self,
+        request: _ingest_pb2.CollectIndexesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.CollectIndexesResponse, _abc.Awaitable[_ingest_pb2.CollectIndexesResponse]]:
+        """Deletes the files of every index that no corpus has in its history, as a crash may leave them. Refused with
+        INDEX_DAMAGED while the history of a corpus cannot be read; the metadata's "file" names it.
+        """
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

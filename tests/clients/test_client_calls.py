@@ -72,6 +72,30 @@ def test_indexes(server):
     assert {request.corpus for request in server.seen["ListIndexes"]} == {"papers"}
 
 
+def test_administering_versions(server):
+    server.on("ActivateIndex", ingest_pb2.ActivateIndexResponse(index=index()))
+    server.on("VerifyIndex", ingest_pb2.VerifyIndexResponse(index=index(), verified=True))
+    server.on("DeleteIndex", ingest_pb2.DeleteIndexResponse(freed_bytes=7))
+    server.on("CollectIndexes", ingest_pb2.CollectIndexesResponse(corpus_ids=["b" * 16], freed_bytes=9))
+
+    async def asynchronously() -> None:
+        async with AsyncIngestClient(server.address) as client:
+            assert await client.activate_index("papers", "a") == index()
+            assert (await client.verify_index(corpus_id="a")).verified
+            assert (await client.delete_index("papers", "a")).freed_bytes == 7
+            assert (await client.collect_indexes()).freed_bytes == 9
+
+    with IngestClient(server.address) as client:
+        assert client.activate_index("papers", "a") == index()
+        assert client.verify_index(corpus_id="a").index == index()
+        assert client.delete_index("papers", "a").freed_bytes == 7
+        assert client.collect_indexes().corpus_ids == ["b" * 16]
+    asyncio.run(asynchronously())
+    assert server.seen["ActivateIndex"] == [ingest_pb2.ActivateIndexRequest(corpus="papers", corpus_id="a")] * 2
+    assert server.seen["VerifyIndex"] == [ingest_pb2.VerifyIndexRequest(corpus_id="a")] * 2
+    assert server.seen["DeleteIndex"] == [ingest_pb2.DeleteIndexRequest(corpus="papers", corpus_id="a")] * 2
+
+
 def _three_pages(server: ScriptedServer) -> None:
     server.on(
         "ListJobs",

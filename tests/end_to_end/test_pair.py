@@ -188,6 +188,33 @@ def test_model_that_cannot_be_had_fails_the_job_and_says_what_to_install(pair: P
     assert pair.run("ask", "anything", "--corpus", "other").returncode == 1
 
 
+def test_rolling_back_verifying_and_deleting_versions(pair: Pair) -> None:
+    papers = pair.directory / "versions"
+    ids = [
+        pair.json("ingest", write(papers, a=f"The quokka constant is {number}."))["result"]["index"]["corpus_id"]
+        for number in (1, 2)
+    ]
+    assert "is 2." in pair.json("ask", "What is the quokka constant?", "--corpus", "versions")["answer"]
+    done = pair.run("index", "activate", ids[0], "--corpus", "versions")
+    assert (done.returncode, done.stdout) == (0, f"versions answers from {ids[0]}\n")
+    assert "is 1." in pair.json("ask", "What is the quokka constant?", "--corpus", "versions")["answer"]
+    assert pair.json("index", "verify", "--corpus", "versions")["index"]["corpus_id"] == ids[0]
+
+    refused = pair.run("index", "delete", ids[0], "--corpus", "versions")
+    assert refused.returncode == 1 and "rag index activate" in refused.stderr
+    assert int(pair.json("index", "delete", ids[1], "--corpus", "versions")["freed_bytes"]) > 0
+    assert [version["corpus_id"] for version in pair.json("index", "list", "--corpus", "versions")["indexes"]] == ids[
+        :1
+    ]
+    assert pair.run("index", "delete", ids[1], "--corpus", "versions").returncode == 1
+    assert pair.json("index", "gc")["corpus_ids"] == []
+
+    vectors = pair.data / "indexes" / ids[0] / "vectors.npy"
+    vectors.write_bytes(vectors.read_bytes()[:-1] + b"?")
+    damaged = pair.run("index", "verify", ids[0])
+    assert damaged.returncode == 1 and "vectors.npy" in damaged.stderr
+
+
 def test_asking_before_any_ingest_says_what_to_do(tmp_path: Path) -> None:
     services = Pair(tmp_path, "hashing-64")
     try:

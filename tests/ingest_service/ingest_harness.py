@@ -368,6 +368,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "model_download": settings.model_download,
         "max_workers": settings.max_workers,
         "max_job_attempts": settings.max_job_attempts,
+        "keep_versions": settings.keep_versions,
         "heartbeat_seconds": settings.heartbeat_seconds,
         "drain_seconds": settings.drain_seconds,
     }

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rag_papers.errors import InvalidRequest
+from rag_papers.errors import IndexInUse, IndexNotFound, InvalidRequest
 from rag_papers.persist.corpora import Corpora, Version, name_of_directory, valid_name
 
 
@@ -169,6 +169,40 @@ class TestVersions:
         corpus = corpora.all()["papers"]
         assert corpus.versions()[0] == corpus.active
         assert [item.corpus_id for item in corpus.versions()] == [version(number).corpus_id for number in (3, 2, 1)]
+
+    def test_are_found_by_id_under_their_latest_publication(self, corpora: Corpora) -> None:
+        for number, time in ((1, 10.0), (2, 20.0), (1, 30.0)):
+            corpora.publish("papers", version(number, time))
+        corpus = corpora.all()["papers"]
+        assert corpus.version(version(1).corpus_id).publish_time == 30.0
+        with pytest.raises(IndexNotFound, match="papers"):
+            corpus.version(version(3).corpus_id)
+
+
+class TestForget:
+    def test_removes_every_publication_of_the_versions(self, corpora: Corpora) -> None:
+        for number in (1, 2, 1, 3, 4):
+            corpora.publish("papers", version(number))
+        corpora.forget(corpora.all()["papers"], {version(1).corpus_id, version(3).corpus_id})
+        assert corpora.all()["papers"].history == (version(2), version(4))
+
+    def test_refuses_the_active_version(self, corpora: Corpora) -> None:
+        for number in (1, 2):
+            corpora.publish("papers", version(number))
+        before = corpora.all()
+        with pytest.raises(IndexInUse, match=version(2).corpus_id):
+            corpora.forget(before["papers"], {version(1).corpus_id, version(2).corpus_id})
+        assert corpora.all() == before
+
+
+class TestUnreadable:
+    def test_names_what_is_left_out(self, corpora: Corpora, tmp_path: Path) -> None:
+        corpora.publish("papers", version(1))
+        assert corpora.unreadable() == []
+        (tmp_path / "papers copy.json").write_bytes((tmp_path / "papers.json").read_bytes())
+        (tmp_path / "broken.json").write_text("{")
+        (tmp_path / ".hidden.json").write_text("{")
+        assert corpora.unreadable() == ["broken.json", "papers copy.json"]
 
 
 class TestReaders:

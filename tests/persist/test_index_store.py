@@ -19,7 +19,9 @@ from rag_papers.persist.index_store import (
     IndexInfo,
     OpenIndex,
     disk_full_is_an_error_of_ours,
+    read_documents,
     read_manifest,
+    remove,
     verify,
 )
 from rag_papers.retrieval.analysis import terms
@@ -376,6 +378,30 @@ class TestPublishing:
         verify(index)
 
 
+class TestRemove:
+    def test_gives_the_space_back_and_leaves_readers_their_files(self, tmp_path: Path) -> None:
+        build_and_publish(tmp_path)
+        directory = tmp_path / "indexes" / CORPUS_ID
+        held = sum(path.stat().st_size for path in directory.iterdir())
+        index = OpenIndex(directory)
+        passage = index.passage(0)
+        staging = tmp_path / "staging"
+        staging.mkdir(exist_ok=True)
+        assert remove(directory, staging) == held
+        assert not directory.exists() and not list(staging.iterdir())
+        assert index.passage(0) == passage
+
+    def test_is_not_found_afterwards_nor_while_it_is_read(self, tmp_path: Path) -> None:
+        build_and_publish(tmp_path)
+        directory = tmp_path / "indexes" / CORPUS_ID
+        documents = read_documents(directory)
+        (tmp_path / "staging").mkdir(exist_ok=True)
+        remove(directory, tmp_path / "staging")
+        for read in (lambda: verify(directory), lambda: OpenIndex(directory), lambda: next(documents)):
+            with pytest.raises(IndexNotFound):
+                read()
+
+
 class TestFullDisk:
     @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
     def test_is_an_error_of_ours(self, number: int) -> None:
@@ -405,4 +431,4 @@ class TestFullDisk:
             """,
             tmp_path / "staging",
         )
-        assert "free some, then ingest again" in result.stdout, result.stderr
+        assert "free some, then try again" in result.stdout, result.stderr

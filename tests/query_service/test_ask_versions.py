@@ -1,6 +1,7 @@
 """Which version of a corpus answers, while versions come, go and break."""
 
 import logging
+import shutil
 import threading
 import unicodedata
 from collections.abc import Callable
@@ -8,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from query_service.catalog import Catalog
+from rag_papers.persist.corpora import Corpora
+from rag_papers.persist.index_store import remove
 from rag_papers.v1 import query_pb2 as pb
 from tests.query_service.query_harness import LIBRARY, Service, build, refused
 
@@ -71,6 +75,41 @@ def test_versions_come_while_questions_are_asked(service: Service) -> None:
     for line in seen:
         corpus_id, found = line.split(" ")
         assert found == str(numbers[corpus_id])  # never a mixture of versions
+
+
+def test_a_version_may_be_deleted_the_moment_it_is_replaced(service: Service, tmp_path: Path) -> None:
+    paths, corpora = service.paths, Corpora(service.paths.corpora)
+    versions = [service.publish("zoo", version(number)) for number in (1, 2)]
+    for corpus_id in versions:
+        shutil.copytree(paths.indexes / corpus_id, tmp_path / "copies" / corpus_id)
+    remove(paths.indexes / versions[0], paths.staging)
+    catalog = Catalog(Corpora(paths.corpora), paths.indexes)
+    done = threading.Event()
+    failures: list[BaseException] = []
+
+    def find() -> None:
+        while not done.is_set():
+            try:
+                opened = catalog.find("zoo")
+                assert opened.index.passage(0).text.endswith(f"version {versions.index(opened.index.corpus_id) + 1}.")
+            except BaseException as error:
+                failures.append(error)
+                raise
+
+    threads = [threading.Thread(target=find) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for turn in range(200):
+        new, old = versions[turn % 2], versions[1 - turn % 2]
+        shutil.copytree(tmp_path / "copies" / new, paths.staging / new)
+        (paths.staging / new).rename(paths.indexes / new)
+        service.activate("zoo", new)
+        corpora.forget(corpora.all()["zoo"], {old})
+        remove(paths.indexes / old, paths.staging)
+    done.set()
+    for thread in threads:
+        thread.join()
+    assert not failures
 
 
 def test_unset_corpus_is_the_one_published_last(library: Service) -> None:

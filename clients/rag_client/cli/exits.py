@@ -30,6 +30,7 @@ HINTS = {
     "MODEL_MISMATCH": "embed the papers with the model of today: rag ingest DIR",
     "FORMAT_UNSUPPORTED": "build the index again with: rag ingest DIR",
     "INDEX_DAMAGED": "build the index again with: rag ingest DIR --no-cache",
+    "INDEX_IN_USE": "activate another version first with: rag index activate CORPUS_ID --corpus NAME",
     "QUEUE_FULL": "try again in {wait:g} s",
     "DISK_FULL": "the caches can be emptied with: rag cache purge all",
     "DRAINING": "try again when the service is back",

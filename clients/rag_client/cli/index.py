@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from rag_client import deadlines
 from rag_client.cli.command import Group
 from rag_client.cli.options import with_ingest_client
 from rag_client.cli.output import emit, fields, table
-from rag_client.cli.text import clean, moment, size
+from rag_client.cli.text import clean, counted, moment, size
 
 if TYPE_CHECKING:
     from rag_client import IngestClient
@@ -17,7 +18,10 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def index() -> None:
-    """List and show the published indexes."""
+    """List and administer the published indexes."""
+
+
+of_corpus = click.option("--corpus", required=True, metavar="NAME", help="The corpus.")
 
 
 @index.command("list")
@@ -57,6 +61,58 @@ def show(client: "IngestClient", as_json: bool, corpus_id: str, corpus: str) -> 
     """Show one version: the active one unless CORPUS_ID names another."""
     found = client.get_index(corpus=corpus, corpus_id=corpus_id)
     emit(found, _details(found), as_json=as_json)
+
+
+@index.command()
+@click.argument("corpus_id")
+@of_corpus
+@with_ingest_client(deadline=deadlines.WHOLE_INDEX)
+def activate(client: "IngestClient", as_json: bool, corpus_id: str, corpus: str) -> None:
+    """Let a corpus answer from its version CORPUS_ID, newer or older: a rollback."""
+    found = client.activate_index(corpus, corpus_id)
+    emit(found, [f"{clean(found.corpus)} answers from {found.corpus_id}"], as_json=as_json)
+
+
+@index.command()
+@click.argument("corpus_id", default="")
+@click.option("--corpus", default="", metavar="NAME", help="The corpus; default: the one published last.")
+@with_ingest_client(deadline=deadlines.WHOLE_INDEX)
+def verify(client: "IngestClient", as_json: bool, corpus_id: str, corpus: str) -> None:
+    """Read every file of a version: the active one unless CORPUS_ID names another."""
+    response = client.verify_index(corpus=corpus, corpus_id=corpus_id)
+    found = response.index
+    emit(
+        response,
+        [f"{found.corpus_id} of {clean(found.corpus)} is intact: {size(found.size_bytes)} read"],
+        as_json=as_json,
+    )
+
+
+@index.command()
+@click.argument("corpus_id")
+@of_corpus
+@with_ingest_client(deadline=deadlines.WHOLE_INDEX)
+def delete(client: "IngestClient", as_json: bool, corpus_id: str, corpus: str) -> None:
+    """Delete the version CORPUS_ID of a corpus; the active one is refused."""
+    response = client.delete_index(corpus, corpus_id)
+    emit(
+        response,
+        [f"deleted {clean(corpus_id)} of {clean(corpus)}, freed {size(response.freed_bytes)}"],
+        as_json=as_json,
+    )
+
+
+@index.command()
+@with_ingest_client(deadline=deadlines.WHOLE_INDEX)
+def gc(client: "IngestClient", as_json: bool) -> None:
+    """Delete what is left of indexes that no corpus refers to."""
+    response = client.collect_indexes()
+    deleted = counted(len(response.corpus_ids), "index", "indexes")
+    emit(
+        response,
+        [*map(clean, response.corpus_ids), f"deleted {deleted}, freed {size(response.freed_bytes)}"],
+        as_json=as_json,
+    )
 
 
 def _details(found: "Index") -> Iterator[str]:
