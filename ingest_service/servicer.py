@@ -115,7 +115,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
     async def VerifyIndex(self, request: pb.VerifyIndexRequest, context: Context) -> pb.VerifyIndexResponse:
         """Reads every file of a version."""
         index = await asyncio.to_thread(self._catalog.verified, _nfc(request.corpus), request.corpus_id)
-        return pb.VerifyIndexResponse(index=convert.index_message(index), verified=True)
+        return pb.VerifyIndexResponse(index=convert.index_message(index))
 
     async def DeleteIndex(self, request: pb.DeleteIndexRequest, context: Context) -> pb.DeleteIndexResponse:
         """Deletes a version of a corpus."""

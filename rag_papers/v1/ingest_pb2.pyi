@@ -485,22 +485,18 @@ class VerifyIndexResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     INDEX_FIELD_NUMBER: _builtins.int
-    VERIFIED_FIELD_NUMBER: _builtins.int
-    verified: _builtins.bool
-    """Always true, for whoever reads the response alone: damage is the error INDEX_DAMAGED."""
     @_builtins.property
     def index(self) -> _resources_pb2.Index:
-        """The version."""
+        """The version, every file of which is as published; damage is the error INDEX_DAMAGED."""
 
     def __init__(
         self,
         *,
         index: _resources_pb2.Index | None = ...,
-        verified: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "verified", b"verified"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

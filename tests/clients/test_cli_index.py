@@ -16,15 +16,15 @@ def test_activate(server, rag):
     result = rag("index", "activate", ID, "--corpus", "papers")
     assert (result.exit_code, result.stdout, result.stderr) == (0, f"papers answers from {ID}\n", "")
     assert server.seen["ActivateIndex"] == [ingest_pb2.ActivateIndexRequest(corpus="papers", corpus_id=ID)]
-    assert json.loads(rag("index", "activate", ID, "--corpus", "papers", "--json").stdout)["corpus_id"] == ID
+    assert json.loads(rag("index", "activate", ID, "--corpus", "papers", "--json").stdout)["index"]["corpus_id"] == ID
 
 
 def test_verify(server, rag):
-    server.on("VerifyIndex", ingest_pb2.VerifyIndexResponse(index=index(), verified=True))
+    server.on("VerifyIndex", ingest_pb2.VerifyIndexResponse(index=index()))
     result = rag("index", "verify")
     assert (result.exit_code, result.stdout) == (0, f"{ID} of papers is intact: 156.2 KB read\n")
     document = json.loads(rag("index", "verify", ID, "--corpus", "papers", "--json").stdout)
-    assert document["verified"] is True and document["index"]["corpus_id"] == ID
+    assert document["index"]["corpus_id"] == ID
     assert server.seen["VerifyIndex"] == [
         ingest_pb2.VerifyIndexRequest(),
         ingest_pb2.VerifyIndexRequest(corpus="papers", corpus_id=ID),

@@ -129,7 +129,7 @@ def test_detach_prints_the_id_and_does_not_watch(server, rag):
     assert (result.exit_code, result.stdout) == (0, f"{ID}\n")
     assert f"hint: follow it with: rag jobs watch {ID}" in result.stderr.splitlines()
     assert not server.seen["WatchJob"]
-    assert json.loads(rag("ingest", "/srv/papers", "--detach", "--json").stdout)["state"] == "JOB_STATE_QUEUED"
+    assert json.loads(rag("ingest", "/srv/papers", "--detach", "--json").stdout)["job"]["state"] == "JOB_STATE_QUEUED"
 
 
 def test_plain_progress_is_a_line_a_stage_or_tenth(server, rag):
@@ -153,7 +153,7 @@ def test_a_terminal_gets_a_bar(server, rag, env):
 def test_watch_json_is_a_job_a_line(server, rag):
     server.on("WatchJob", [job(1), running(2, 0.5), succeeded(3)])
     result = rag("jobs", "watch", ID, "--json")
-    assert [json.loads(line)["revision"] for line in result.stdout.splitlines()] == ["1", "2", "3"]
+    assert [json.loads(line)["job"]["revision"] for line in result.stdout.splitlines()] == ["1", "2", "3"]
     assert result.stderr == ""
 
 
@@ -206,7 +206,7 @@ def test_jobs_show(server, rag, shown, expected):
     result = rag("jobs", "show", ID)
     assert result.exit_code == 0
     assert all(part in result.stdout for part in [ID, "/srv/papers", *expected])
-    assert json.loads(rag("jobs", "show", ID, "--json").stdout)["job_id"] == ID
+    assert json.loads(rag("jobs", "show", ID, "--json").stdout)["job"]["job_id"] == ID
 
 
 def test_jobs_cancel(server, rag):

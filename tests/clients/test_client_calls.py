@@ -74,14 +74,14 @@ def test_indexes(server):
 
 def test_administering_versions(server):
     server.on("ActivateIndex", ingest_pb2.ActivateIndexResponse(index=index()))
-    server.on("VerifyIndex", ingest_pb2.VerifyIndexResponse(index=index(), verified=True))
+    server.on("VerifyIndex", ingest_pb2.VerifyIndexResponse(index=index()))
     server.on("DeleteIndex", ingest_pb2.DeleteIndexResponse(freed_bytes=7))
     server.on("CollectIndexes", ingest_pb2.CollectIndexesResponse(corpus_ids=["b" * 16], freed_bytes=9))
 
     async def asynchronously() -> None:
         async with AsyncIngestClient(server.address) as client:
             assert await client.activate_index("papers", "a") == index()
-            assert (await client.verify_index(corpus_id="a")).verified
+            assert (await client.verify_index(corpus_id="a")).index == index()
             assert (await client.delete_index("papers", "a")).freed_bytes == 7
             assert (await client.collect_indexes()).freed_bytes == 9
 

@@ -148,7 +148,7 @@ def test_jobs_are_listed_and_watchable_after_a_restart(tmp_path: Path) -> None:
         services.start()
         assert [listed["job_id"] for listed in services.json("jobs", "list")["jobs"]] == [job["job_id"]]
         watched = services.run("jobs", "watch", job["job_id"], "--json")
-        assert json.loads(watched.stdout)["state"] == "JOB_STATE_SUCCEEDED"
+        assert json.loads(watched.stdout)["job"]["state"] == "JOB_STATE_SUCCEEDED"
         assert services.stop() == 0
     finally:
         services.close()

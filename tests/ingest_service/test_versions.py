@@ -180,7 +180,7 @@ class TestVerify:
         first, _ = publish(service, root, "papers", "One.", "Two.")
         for fields in ({}, {"corpus": "papers"}, {"corpus_id": first}):
             response = verify(service, **fields)
-            assert response.verified
+            assert response.index.corpus_id
             assert response.index == service.index(**fields)
         with refused(NOT_FOUND, "CORPUS_NOT_FOUND"):
             verify(service, corpus="others")
@@ -200,7 +200,7 @@ class TestVerify:
                     verify(service)
                 assert refusal.metadata == {"file": path.name, "corpus_id": index}
                 path.write_bytes(data)
-        assert verify(service).verified
+        assert verify(service).index.corpus_id
 
 
 class TestDelete:
@@ -237,7 +237,7 @@ class TestDelete:
         assert publish(service, root, "others", "One.", "Three.")[0] == first
         assert delete(service, "papers", first) == 0
         assert first in service.published()
-        assert verify(service, corpus="others", corpus_id=first).verified
+        assert verify(service, corpus="others", corpus_id=first).index.corpus_id
         assert delete(service, "others", first) > 0
         assert first not in service.published()
 
@@ -277,7 +277,7 @@ class TestDelete:
         again = serve()
         assert (ids(again, "papers"), again.published()) == ([second], [second])
         assert publish(again, root, "papers", "One.") == [first]
-        assert verify(again).verified
+        assert verify(again).index.corpus_id
 
 
 class TestRetention:
@@ -307,7 +307,7 @@ class TestRetention:
         (shared,) = publish(service, root, "others", "One.")
         assert publish(service, root, "papers", "One.", "Two.")[0] == shared
         assert ids(service, "others") == [shared]
-        assert verify(service, corpus="others").verified
+        assert verify(service, corpus="others").index.corpus_id
 
     def test_does_nothing_when_nothing_is_published(self, serve: Callable[..., Service], root: Path) -> None:
         service = serve()
@@ -408,7 +408,7 @@ def test_what_a_worker_found_published_is_built_if_it_is_deleted_meanwhile(servi
     done = service.end(job)
     assert deletion.result().freed_bytes > 0
     assert (done.state, done.result.index.corpus_id, done.attempt) == (rpb.JOB_STATE_SUCCEEDED, first, 1)
-    assert verify(service, corpus="again").verified
+    assert verify(service, corpus="again").index.corpus_id
 
 
 def test_versions_come_and_go_from_many_sides(serve: Callable[..., Service], root: Path) -> None:
@@ -441,6 +441,6 @@ def test_versions_come_and_go_from_many_sides(serve: Callable[..., Service], roo
     for thread in threads:
         thread.join()
     assert not unexpected
-    assert verify(service, corpus="papers").verified
+    assert verify(service, corpus="papers").index.corpus_id
     assert set(ids(service, "papers")) == set(service.published())
     service.tidies_up()

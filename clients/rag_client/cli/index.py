@@ -59,8 +59,10 @@ def list_(client: "IngestClient", as_json: bool, corpus: str) -> None:
 @with_ingest_client()
 def show(client: "IngestClient", as_json: bool, corpus_id: str, corpus: str) -> None:
     """Show one version: the active one unless CORPUS_ID names another."""
+    from rag_papers.v1.ingest_pb2 import GetIndexResponse
+
     found = client.get_index(corpus=corpus, corpus_id=corpus_id)
-    emit(found, _details(found), as_json=as_json)
+    emit(GetIndexResponse(index=found), _details(found), as_json=as_json)
 
 
 @index.command()
@@ -69,8 +71,10 @@ def show(client: "IngestClient", as_json: bool, corpus_id: str, corpus: str) -> 
 @with_ingest_client(deadline=deadlines.WHOLE_INDEX)
 def activate(client: "IngestClient", as_json: bool, corpus_id: str, corpus: str) -> None:
     """Let a corpus answer from its version CORPUS_ID, newer or older: a rollback."""
+    from rag_papers.v1.ingest_pb2 import ActivateIndexResponse
+
     found = client.activate_index(corpus, corpus_id)
-    emit(found, [f"{clean(found.corpus)} answers from {found.corpus_id}"], as_json=as_json)
+    emit(ActivateIndexResponse(index=found), [f"{clean(found.corpus)} answers from {found.corpus_id}"], as_json=as_json)
 
 
 @index.command()

@@ -54,7 +54,9 @@ def run(
         click.echo(f"  Cache: {'enabled' if job.use_cache else 'disabled'}", err=True)
         click.echo(f"{click.style('✓', fg='green')} Job started: {job.job_id}", err=True)
     if detach:
-        emit(job, [job.job_id], as_json=as_json)
+        from rag_papers.v1.ingest_pb2 import StartIngestResponse
+
+        emit(StartIngestResponse(job=job), [job.job_id], as_json=as_json)
         give_hint(f"follow it with: rag jobs watch {job.job_id}")
         return
     job = follow(client, job, progress.on_stderr())

@@ -53,8 +53,10 @@ def list_(client: "IngestClient", as_json: bool, state: str | None) -> None:
 @with_ingest_client()
 def show(client: "IngestClient", as_json: bool, job_id: str) -> None:
     """Show a job as it is now."""
+    from rag_papers.v1.ingest_pb2 import GetJobResponse
+
     job = client.get_job(job_id)
-    emit(job, jobview.details(job), as_json=as_json)
+    emit(GetJobResponse(job=job), jobview.details(job), as_json=as_json)
 
 
 @jobs.command()
@@ -73,7 +75,9 @@ def watch(client: "IngestClient", as_json: bool, job_id: str) -> None:
 
 @contextmanager
 def _json_lines() -> Iterator[progress.Reporter]:
-    yield lambda job: print_json(job, one_line=True)
+    from rag_papers.v1.ingest_pb2 import WatchJobResponse
+
+    yield lambda job: print_json(WatchJobResponse(job=job))
 
 
 @jobs.command()
@@ -81,7 +85,9 @@ def _json_lines() -> Iterator[progress.Reporter]:
 @with_ingest_client()
 def cancel(client: "IngestClient", as_json: bool, job_id: str) -> None:
     """Cancel a job; harmless when it has ended."""
+    from rag_papers.v1.ingest_pb2 import CancelJobResponse
+
     job = client.cancel_job(job_id)
-    emit(job, [f"{job.job_id}  {jobview.state(job)}"], as_json=as_json)
+    emit(CancelJobResponse(job=job), [f"{job.job_id}  {jobview.state(job)}"], as_json=as_json)
     if not job.HasField("finish_time"):
         click.echo("the job stops in a moment", err=True)

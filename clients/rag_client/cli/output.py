@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 
-def print_json(message: "Message", *, one_line: bool = False) -> None:
-    """Prints a message in protobuf JSON: names as in the contract, fields without presence always there."""
+def print_json(message: "Message") -> None:
+    """Prints a message in protobuf JSON on one line: names as in the contract, fields without presence always there."""
     from google.protobuf.json_format import MessageToJson
 
     click.echo(
@@ -18,7 +18,7 @@ def print_json(message: "Message", *, one_line: bool = False) -> None:
             message,
             preserving_proto_field_name=True,
             always_print_fields_with_no_presence=True,
-            indent=None if one_line else 2,
+            indent=None,
         )
     )
 
