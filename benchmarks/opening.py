@@ -67,13 +67,19 @@ def write_both(directory: Path, count: int) -> None:
         for number, passage in enumerate(passages)
     )
     builder.write_array(store.PASSAGE_OFFSETS, builder.write_lines(store.PASSAGES, records))
-    builder.write_lines(store.DOCUMENTS, [])
+    documents = (
+        store.DocumentRecord(
+            document_id=str(number), path="corpus.jsonl", title="", size_bytes=0, first_passage=number, passage_count=1
+        )
+        for number in range(count)
+    )
+    builder.write_lines(store.DOCUMENTS, documents)
     builder.write_lines(store.FAILURES, [])
     builder.write_postings(bm25.fit(passages))
     builder.create_vectors(count, DIM)[:] = vectors
     manifest = builder.finish(
         corpus_id="0" * 16,
-        document_count=0,
+        document_count=count,
         passage_count=count,
         dim=DIM,
         model_name="random",
