@@ -411,3 +411,12 @@ def test_a_timeout_must_be_one(rag, value):
     result = rag("ask", "q", "--timeout", value)
     assert result.exit_code == 2
     assert "timeout: " in result.stderr
+
+
+@pytest.mark.parametrize("command", ["ask", "search"])
+@pytest.mark.parametrize("number", ["99999999999", "-99999999999", "many"])
+def test_a_number_that_no_field_holds_is_a_usage_error(server, rag, command, number):
+    result = rag(command, "q", "--top-k", number)
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "--top-k" in result.stderr
+    assert not server.seen["Ask"] and not server.seen["Search"]

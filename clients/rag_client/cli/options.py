@@ -127,7 +127,10 @@ def retrieval_options(command: F) -> F:
     for option in (
         click.option("--vector-weight", type=float, help="Weight of the vectors in the ranking."),
         click.option("--bm25-weight", type=float, help="Weight of BM25 in the ranking."),
-        click.option("--top-k", type=int, metavar="N", help="Passages to retrieve."),
+        # What the field holds; the service says which of it is too much.
+        click.option(
+            "--top-k", type=click.IntRange(-(1 << 31), (1 << 31) - 1), metavar="N", help="Passages to retrieve."
+        ),
         click.option("--corpus-id", default="", metavar="ID", help="A version; default: the active one."),
         click.option("--corpus", default="", metavar="NAME", help="The corpus; default: the one published last."),
     ):
