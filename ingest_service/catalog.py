@@ -1,10 +1,9 @@
 """The published versions, as administrators see them."""
 
 import logging
-from collections.abc import Mapping
 
-from rag_papers.errors import CorpusNotFound, IndexNotFound, NoIndex, RagError
-from rag_papers.persist.corpora import Corpora, Corpus, Version
+from rag_papers.errors import RagError
+from rag_papers.persist.corpora import Corpora, Corpus, Version, named, select
 from rag_papers.persist.index_store import IndexInfo, read_manifest, verify
 from rag_papers.persist.paths import DataPaths
 
@@ -35,18 +34,7 @@ class Catalog:
         """One version; unset arguments as in GetIndexRequest. Raises NoIndex, CorpusNotFound, IndexNotFound or what is
         wrong with the index.
         """
-        corpora = self._corpora.all()
-        if not corpora:
-            raise NoIndex("nothing has been ingested yet")
-        newest_first = sorted(corpora.values(), key=lambda item: item.active.publish_time, reverse=True)
-        chosen = [named(corpora, corpus)] if corpus else newest_first
-        if not corpus_id:
-            return self._info(chosen[0], chosen[0].active)
-        for item in chosen:
-            for version in item.versions():
-                if version.corpus_id == corpus_id:
-                    return self._info(item, version)
-        raise IndexNotFound(f"there is no index {corpus_id!r}", corpus_id=corpus_id)
+        return self._info(*select(self._corpora.all(), corpus, corpus_id))
 
     def verified(self, corpus: str, corpus_id: str) -> IndexInfo:
         """One version, every file of which has been read and is intact; arguments and errors as those of `get`."""
@@ -62,12 +50,3 @@ class Catalog:
             active=version.corpus_id == corpus.active.corpus_id,
             create_time=version.publish_time,
         )
-
-
-def named(corpora: Mapping[str, Corpus], name: str) -> Corpus:
-    """The corpus `name`. Raises CorpusNotFound."""
-    if name not in corpora:
-        raise CorpusNotFound(
-            f"there is no corpus {name!r}; there are: {', '.join(sorted(corpora)) or 'none'}", corpus=name
-        )
-    return corpora[name]

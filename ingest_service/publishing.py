@@ -3,9 +3,8 @@
 import dataclasses
 import time
 
-from ingest_service.catalog import named
 from ingest_service.task import Outcome
-from rag_papers.persist.corpora import Corpora, Version
+from rag_papers.persist.corpora import Corpora, Version, named
 from rag_papers.persist.index_store import (
     IndexInfo,
     disk_full_is_an_error_of_ours,

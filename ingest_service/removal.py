@@ -6,9 +6,8 @@ import re
 from collections.abc import Collection
 from pathlib import Path
 
-from ingest_service.catalog import named
 from rag_papers.errors import IndexDamaged
-from rag_papers.persist.corpora import Corpora
+from rag_papers.persist.corpora import Corpora, named
 from rag_papers.persist.index_store import disk_full_is_an_error_of_ours, remove
 from rag_papers.persist.paths import DataPaths
 

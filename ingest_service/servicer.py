@@ -1,7 +1,6 @@
 """IngestService's calls: validate, call, convert."""
 
 import asyncio
-import unicodedata
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, TypeVar
 
@@ -97,14 +96,14 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
     async def ListIndexes(self, request: pb.ListIndexesRequest, context: Context) -> pb.ListIndexesResponse:
         """Lists published versions."""
         size = convert.page_size(request.page_size)
-        indexes = await asyncio.to_thread(self._catalog.list, _nfc(request.corpus))
+        indexes = await asyncio.to_thread(self._catalog.list, request.corpus)
         keys = [f"{index.corpus}/{index.corpus_id}" for index in indexes]
         page, token = _page(indexes, keys, size, request.page_token)
         return pb.ListIndexesResponse(indexes=[convert.index_message(index) for index in page], next_page_token=token)
 
     async def GetIndex(self, request: pb.GetIndexRequest, context: Context) -> pb.GetIndexResponse:
         """Returns one published version."""
-        index = await asyncio.to_thread(self._catalog.get, _nfc(request.corpus), request.corpus_id)
+        index = await asyncio.to_thread(self._catalog.get, request.corpus, request.corpus_id)
         return pb.GetIndexResponse(index=convert.index_message(index))
 
     async def ActivateIndex(self, request: pb.ActivateIndexRequest, context: Context) -> pb.ActivateIndexResponse:
@@ -114,7 +113,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
 
     async def VerifyIndex(self, request: pb.VerifyIndexRequest, context: Context) -> pb.VerifyIndexResponse:
         """Reads every file of a version."""
-        index = await asyncio.to_thread(self._catalog.verified, _nfc(request.corpus), request.corpus_id)
+        index = await asyncio.to_thread(self._catalog.verified, request.corpus, request.corpus_id)
         return pb.VerifyIndexResponse(index=convert.index_message(index))
 
     async def DeleteIndex(self, request: pb.DeleteIndexRequest, context: Context) -> pb.DeleteIndexResponse:
@@ -128,16 +127,12 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         return pb.CollectIndexesResponse(corpus_ids=removed.corpus_ids, freed_bytes=removed.freed_bytes)
 
 
-def _nfc(corpus: str) -> str:
-    return unicodedata.normalize("NFC", corpus)
-
-
 def _version(request: pb.ActivateIndexRequest | pb.DeleteIndexRequest) -> tuple[str, str]:
     """The corpus and the version that a request names. Raises InvalidRequest for what it leaves out."""
     fields = {"corpus": request.corpus, "corpus_id": request.corpus_id}
     if missing := {field: "it is required" for field, value in fields.items() if not value}:
         raise InvalidRequest(violations=missing)
-    return _nfc(request.corpus), request.corpus_id
+    return request.corpus, request.corpus_id
 
 
 def _page(items: Sequence[T], keys: Sequence[str], size: int, token: str) -> tuple[Sequence[T], str]:

@@ -3,20 +3,18 @@
 import dataclasses
 import logging
 import threading
-import unicodedata
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
-from rag_papers.errors import CorpusNotFound, FormatUnsupported, IndexDamaged, IndexNotFound, NoIndex
-from rag_papers.persist.corpora import Corpora, Corpus
+from rag_papers.errors import FormatUnsupported, IndexDamaged, IndexNotFound
+from rag_papers.persist.corpora import Corpora, Corpus, select
 from rag_papers.persist.index_store import OpenIndex
 from rag_papers.retrieval.analysis import ANALYZER
 
 logger = logging.getLogger(__name__)
 
 _MAX_OPEN = 8  # indexes kept open; each costs a few file mappings
-_SHOWN = 20  # names listed in a message
 
 _Stamp = tuple[tuple[str, int, int, int], ...]
 
@@ -69,23 +67,11 @@ class Catalog:
             except (IndexDamaged, FormatUnsupported, IndexNotFound) as error:
                 logger.warning("corpus %r has no usable index: %s", corpus.name, error)
 
-    def _found(self, known: dict[str, Corpus], corpus: str, corpus_id: str) -> Opened:
-        if not known:
-            raise NoIndex("nothing has been ingested yet: rag ingest DIR")
+    def _found(self, known: dict[str, Corpus], name: str, corpus_id: str) -> Opened:
+        corpus, version = select(known, name, corpus_id)
         if corpus_id:
-            return self._pinned(known, corpus, corpus_id)
-        chosen = _named(known, corpus) if corpus else max(known.values(), key=_last_published)
-        return self._active(chosen)
-
-    def _pinned(self, known: dict[str, Corpus], corpus: str, corpus_id: str) -> Opened:
-        # What the wire brings is compared with the ids in the pointers and never becomes part of a path itself.
-        among = [_named(known, corpus)] if corpus else sorted(known.values(), key=_last_published, reverse=True)
-        for candidate in among:
-            for version in candidate.versions():
-                if version.corpus_id == corpus_id:
-                    return Opened(corpus=candidate.name, index=self._opened(version.corpus_id))
-        where = f"corpus {among[0].name!r}" if corpus else "any corpus"
-        raise IndexNotFound(f"{where} has no index {corpus_id[:64]!r}", corpus_id=corpus_id[:64])
+            return Opened(corpus=corpus.name, index=self._opened(version.corpus_id))
+        return self._active(corpus)
 
     def _active(self, corpus: Corpus) -> Opened:
         active = corpus.active.corpus_id
@@ -124,18 +110,6 @@ class Catalog:
             if len(self._open) > _MAX_OPEN:
                 self._open.popitem(last=False)
             return index
-
-
-def _named(known: dict[str, Corpus], name: str) -> Corpus:
-    name = unicodedata.normalize("NFC", name)
-    if name not in known:
-        names = ", ".join(sorted(known)[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
-        raise CorpusNotFound(f"there is no corpus {name[:64]!r}; there are: {names}", corpus=name[:64])
-    return known[name]
-
-
-def _last_published(corpus: Corpus) -> tuple[float, str]:
-    return corpus.active.publish_time, corpus.name
 
 
 def _stamp(directory: Path) -> _Stamp:

@@ -5,15 +5,16 @@ import json
 import logging
 import re
 import unicodedata
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from rag_papers.errors import IndexInUse, IndexNotFound, InvalidRequest
+from rag_papers.errors import CorpusNotFound, IndexInUse, IndexNotFound, InvalidRequest, NoIndex
 from rag_papers.persist.files import write_atomic
 
 logger = logging.getLogger(__name__)
 
 _NAME = re.compile(r"[^\W_][\w .-]{0,63}")
+_SHOWN = 20  # names listed in a message
 _MAX_NAME_BYTES = 200  # with ".json" and a temporary suffix it must fit into a file name
 
 
@@ -52,6 +53,37 @@ class Corpus:
             if version.corpus_id == corpus_id:
                 return version
         raise IndexNotFound(f"corpus {self.name!r} has no index {corpus_id[:64]!r}", corpus_id=corpus_id[:64])
+
+
+def named(corpora: Mapping[str, Corpus], name: str) -> Corpus:
+    """The corpus `name`, which may be in any Unicode form. Raises CorpusNotFound."""
+    name = unicodedata.normalize("NFC", name)
+    if name not in corpora:
+        names = ", ".join(sorted(corpora)[:_SHOWN]) + (", ..." if len(corpora) > _SHOWN else "")
+        raise CorpusNotFound(f"there is no corpus {name[:64]!r}; there are: {names or 'none'}", corpus=name[:64])
+    return corpora[name]
+
+
+def select(corpora: Mapping[str, Corpus], name: str, corpus_id: str) -> tuple[Corpus, Version]:
+    """A corpus and its version: `name` empty is the corpus published last, `corpus_id` empty its active version.
+
+    With `corpus_id` alone, any corpus that has it, the one published last first. What the wire brings is compared with
+    the ids in the pointers and never becomes part of a path itself. Raises NoIndex, CorpusNotFound or IndexNotFound.
+    """
+    if not corpora:
+        raise NoIndex("nothing has been ingested yet: rag ingest DIR")
+    if name:
+        among = [named(corpora, name)]
+    else:
+        among = sorted(corpora.values(), key=lambda corpus: (corpus.active.publish_time, corpus.name), reverse=True)
+    if not corpus_id:
+        return among[0], among[0].active
+    for corpus in among:
+        for version in corpus.versions():
+            if version.corpus_id == corpus_id:
+                return corpus, version
+    where = f"corpus {among[0].name!r}" if name else "any corpus"
+    raise IndexNotFound(f"{where} has no index {corpus_id[:64]!r}", corpus_id=corpus_id[:64])
 
 
 def valid_name(name: str) -> str:
