@@ -124,13 +124,26 @@ def filter_options(command: F) -> Callable[..., None]:
 
 def retrieval_options(command: F) -> F:
     """Where to look, and how the ranking is made."""
+    # What the field holds; the service says which of it is too much.
+    held = click.IntRange(-(1 << 31), (1 << 31) - 1)
+    return corpus_options(
+        click.option("--top-k", type=held, metavar="N", help="Passages to retrieve.")(weight_options(command))
+    )
+
+
+def weight_options(command: F) -> F:
+    """--bm25-weight and --vector-weight."""
     for option in (
         click.option("--vector-weight", type=float, help="Weight of the vectors in the ranking."),
         click.option("--bm25-weight", type=float, help="Weight of BM25 in the ranking."),
-        # What the field holds; the service says which of it is too much.
-        click.option(
-            "--top-k", type=click.IntRange(-(1 << 31), (1 << 31) - 1), metavar="N", help="Passages to retrieve."
-        ),
+    ):
+        command = option(command)
+    return command
+
+
+def corpus_options(command: F) -> F:
+    """--corpus and --corpus-id."""
+    for option in (
         click.option("--corpus-id", default="", metavar="ID", help="A version; default: the active one."),
         click.option("--corpus", default="", metavar="NAME", help="The corpus; default: the one published last."),
     ):
