@@ -63,6 +63,10 @@ def everything(term: str) -> bool:
     return True
 
 
+def never(part: str) -> bool:
+    return False
+
+
 def by_part(word: str) -> tuple[str, ...]:
     """The terms of a word's parts, without those of the whole."""
     return tuple(term for part in re.split(r"[.\-]", word) for term in CHOSEN(part))
@@ -76,6 +80,7 @@ VARIANTS: Mapping[str, tuple[Mapping[str, object], Keep]] = {
     "stop words kept": ({"STOP_WORDS": frozenset()}, everything),
     "hyphenated words and decimals whole alone": ({"_JOINT": re.compile(r"(?!)")}, everything),
     "hyphenated words and decimals by part alone": ({"_terms_of_word": mock.Mock(side_effect=by_part)}, everything),
+    "every hyphenated word whole as well": ({"_says_enough": never}, everything),
     "upper and lower case kept apart": ({"_fold": str}, everything),
     "accents kept": ({"_fold": str.casefold}, everything),
     "numbers left out": ({}, lambda term: not term.isdigit()),
