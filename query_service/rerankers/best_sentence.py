@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from query_service.evidence import RankedPassage, heading_terms
 from query_service.rerankers.base import Retrieved
 
-_FUSED, _COSINE, _COVERAGE = 0.5, 0.25, 0.25  # weights, by measurement: benchmarks/rerank.py
+_FUSED, _COSINE, _COVERAGE = 4, 1, 1  # weights, by measurement: benchmarks/rerank.py
 _SENTENCES = 2  # of a passage, those that cover most, which are embedded; more cost time and gain nothing
 
 
