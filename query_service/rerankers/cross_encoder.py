@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 
 from query_service.rerankers.base import Retrieved
 from rag_papers.errors import ModelUnavailable
@@ -45,13 +46,13 @@ class CrossEncoderReranker:
             retrieved.stop.check()
             batch = order[start : start + _BATCH]
             outputs[batch] = self._outputs([(retrieved.question.text, texts[number]) for number in batch])
-        return (0.5 + 0.5 * np.tanh(outputs / 2)).tolist()  # the sigmoid, without overflow
+        return [float(score) for score in 0.5 + 0.5 * np.tanh(outputs / 2)]  # the sigmoid, without overflow
 
     def load(self) -> None:
         """Loads the model, which the first passages would have to wait for. Raises ModelUnavailable."""
         self._outputs([("warm", "warm")])
 
-    def _outputs(self, pairs: Sequence[tuple[str, str]]) -> Sequence[float]:
+    def _outputs(self, pairs: Sequence[tuple[str, str]]) -> npt.NDArray[np.float64]:
         with self._lock:  # the tokenizer's padding is state of the model
             model = self._model
             from torch.nn import Identity
@@ -59,7 +60,7 @@ class CrossEncoderReranker:
             outputs = model.predict(
                 list(pairs), batch_size=len(pairs), activation_fn=Identity(), show_progress_bar=False
             )
-        return np.asarray(outputs, np.float64).tolist()
+        return np.asarray(outputs, np.float64)
 
     @functools.cached_property
     def _model(self) -> "CrossEncoder":
@@ -74,7 +75,9 @@ class CrossEncoderReranker:
 
         disable_progress_bar()  # type: ignore[no-untyped-call]
         try:
-            model = CrossEncoder(str(self._files.path), local_files_only=True, model_kwargs={"use_safetensors": True})
+            model: CrossEncoder = CrossEncoder(
+                str(self._files.path), local_files_only=True, model_kwargs={"use_safetensors": True}
+            )
         except Exception as error:  # of whatever kind the reader of the file in question raises
             raise ModelUnavailable(f"the model {name!r} cannot be loaded: {error}", model=name) from error
         if model.num_labels != 1:

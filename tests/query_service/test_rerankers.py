@@ -177,15 +177,18 @@ def test_none_keeps_the_fused_order(retrieve: Callable[..., Retrieved]) -> None:
 def test_the_best_sentence_is_found_among_others(service: Service) -> None:
     """Two passages of the same words: in one of them the words of the question share a sentence."""
     filler = [f"Some {word} is described here in a few plain words." for word in ("paper", "graph", "table", "proof")]
-    scattered = ["The catalyst is old.", *filler[:2], "A yield is low.", *filler[2:], "One solvent was used."]
+    scattered = ["The catalyst is old, a catalyst.", *filler[:2], "A yield is a yield.", "One solvent was used."]
     together = ["The catalyst is old.", *filler, "In this solvent the yield of the catalyst is low.", "One was used."]
     documents = {"a.txt": " ".join(scattered), "b.txt": " ".join(together)}
     service.publish("chemistry", documents)
+    query = "Which solvent, which catalyst, which yield?"
     for weight in (0.0, 0.5):
         config = pb.AskConfig(vector_weight=weight, vector_weight_on_repair=weight)
-        response = service.ask("Which solvent, which catalyst, which yield?", config=config)
+        response = service.ask(query, config=config)
         assert response.sources[0].passage.document_id == "b.txt"
         assert "In this solvent" in response.answer
+        config.reranker = "none"
+        assert service.ask(query, config=config).sources[0].passage.document_id == "a.txt"
 
 
 class TestCrossEncoders:
