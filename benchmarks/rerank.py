@@ -49,7 +49,7 @@ class Features:
     cosine_top2: float
     """Mean of the two best."""
     cosine_covering: float
-    """Best of the two sentences that cover most."""
+    """Best of the three sentences that cover most."""
     coverage: float
     coverage_headings: float
     """With title and headings."""
@@ -70,7 +70,7 @@ def features(retrieved: Retrieved, passage: RankedPassage) -> Features:
         fused=passage.score,
         cosine=float(cosines.max(initial=0)),
         cosine_top2=float(np.sort(cosines)[-2:].mean()) if len(cosines) else 0.0,
-        cosine_covering=float(cosines[np.argsort(-covered, kind="stable")[:2]].max(initial=0)),
+        cosine_covering=float(cosines[np.argsort(-covered, kind="stable")[:3]].max(initial=0)),
         coverage=max(alone, default=0.0),
         coverage_headings=float(covered.max(initial=0)),
         coverage_pairs=max(pairs or alone, default=0.0),
@@ -88,8 +88,11 @@ WAYS: dict[str, Callable[[Features], float]] = {
     "fused + cosine + coverage": lambda f: f.fused + f.cosine + f.coverage_headings,
     "2 fused + cosine + coverage": lambda f: 2 * f.fused + f.cosine + f.coverage_headings,
     "2 fused + cosine + own coverage": lambda f: 2 * f.fused + f.cosine + f.coverage,
+    "4 fused + coverage": lambda f: 4 * f.fused + f.coverage_headings,
+    "4 fused + cosine": lambda f: 4 * f.fused + f.cosine,
     "4 fused + cosine + coverage": lambda f: 4 * f.fused + f.cosine + f.coverage_headings,
-    "2 fused + cosine of 2 + coverage": lambda f: 2 * f.fused + f.cosine_covering + f.coverage_headings,
+    "6 fused + cosine + coverage": lambda f: 6 * f.fused + f.cosine + f.coverage_headings,
+    "4 fused + cosine of 3 + coverage": lambda f: 4 * f.fused + f.cosine_covering + f.coverage_headings,
 }
 
 

@@ -9,11 +9,11 @@ from query_service.evidence import RankedPassage, heading_terms
 from query_service.rerankers.base import Retrieved
 
 _FUSED, _COSINE, _COVERAGE = 4, 1, 1  # weights, by measurement: benchmarks/rerank.py
-_SENTENCES = 2  # of a passage, those that cover most, which are embedded; more cost time and gain nothing
+_SENTENCES = 3  # of a passage, those that cover most, which are embedded: more cost time and gain nothing, fewer lose
 
 
 class BestSentence:
-    """The mean of the fused score, the best cosine of a sentence and the best coverage of a sentence.
+    """The weighted mean of the fused score, the best cosine of a sentence and the best coverage of a sentence.
 
     Needs no model of its own: sentences have the vectors that the context is chosen by, from the embedding cache.
     """
@@ -21,7 +21,7 @@ class BestSentence:
     identity = "best-sentence-1"
 
     def scores(self, retrieved: Retrieved) -> Sequence[float]:
-        """Half the fused score, a quarter each of cosine and coverage; without vectors two thirds and one third."""
+        """(4 fused + cosine + coverage) / 6, without vectors (4 fused + coverage) / 5."""
         coverages = [_coverages(retrieved, passage) for passage in retrieved.passages]
         total = _FUSED + _COVERAGE + (_COSINE if retrieved.vectors else 0)
         return [
