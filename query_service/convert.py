@@ -23,7 +23,7 @@ from rag_papers.persist.caching import BYPASS, REFRESH, USE, CachePolicy
 from rag_papers.persist.index_store import PassageRecord
 from rag_papers.persist.sqlite_store import CacheTable, TableStats
 from rag_papers.retrieval.analysis import normalise
-from rag_papers.retrieval.filtering import Filter
+from rag_papers.retrieval.filtering import LAST_YEAR, Filter
 from rag_papers.retrieval.fusion import Candidate
 from rag_papers.rpc.times import timestamp
 from rag_papers.v1 import query_pb2, resources_pb2
@@ -212,10 +212,27 @@ def _filter(message: query_pb2.Filter, wrong: dict[str, str]) -> Filter:
         "filter.document_ids": _faults(message.document_ids, config.MAX_DOCUMENT_IDS),
         "filter.path_prefixes": _faults(message.path_prefixes, config.MAX_PATH_PREFIXES),
     }
-    wrong |= {name: "; ".join(found) for name, found in faults.items() if found}
+    wrong |= {name: "; ".join(found) for name, found in faults.items() if found} | _year_faults(message)
     if any(faults.values()):
         return Filter()  # what is too long is not worth normalising
-    return Filter(document_ids=tuple(message.document_ids), path_prefixes=tuple(message.path_prefixes))
+    return Filter(
+        document_ids=tuple(message.document_ids),
+        path_prefixes=tuple(message.path_prefixes),
+        first_year=message.first_year if message.HasField("first_year") else None,
+        last_year=message.last_year if message.HasField("last_year") else None,
+    )
+
+
+def _year_faults(message: query_pb2.Filter) -> dict[str, str]:
+    """What is wrong with the years of a filter, by field."""
+    wrong = {
+        f"filter.{name}": f"is {year}; must be from 0 to {LAST_YEAR}"
+        for name in ("first_year", "last_year")
+        if not 0 <= (year := getattr(message, name)) <= LAST_YEAR
+    }
+    if not wrong and message.HasField("last_year") and message.last_year < message.first_year:
+        wrong["filter.last_year"] = f"is {message.last_year}, before first_year, {message.first_year}"
+    return wrong
 
 
 def _faults(entries: Sequence[str], most: int) -> list[str]:

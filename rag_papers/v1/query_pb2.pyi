@@ -264,8 +264,8 @@ Global___AskConfig: _TypeAlias = AskConfig  # noqa: Y015
 
 @_typing.final
 class Filter(_message.Message):
-    """Which passages may be found. A passage qualifies if its document satisfies every list that is not empty; without any
-    entry all do. Texts are compared in Unicode NFC and otherwise as they are: case and white space count, and order and
+    """Which passages may be found. A passage qualifies if its document satisfies every list that is not empty and every year
+    that is set; without any of them all do. Texts are compared in Unicode NFC and otherwise as they are: case and white space count, and order and
     repeats do not. The result is the ranking of all passages less those that do not qualify; if none does, a search finds
     nothing and an answer is an abstention.
     """
@@ -274,6 +274,14 @@ class Filter(_message.Message):
 
     DOCUMENT_IDS_FIELD_NUMBER: _builtins.int
     PATH_PREFIXES_FIELD_NUMBER: _builtins.int
+    FIRST_YEAR_FIELD_NUMBER: _builtins.int
+    LAST_YEAR_FIELD_NUMBER: _builtins.int
+    first_year: _builtins.int
+    """The document was published in this year or later, 0 to 9999. With either year set, documents whose year of
+    publication is unknown do not qualify. Unset: no bound.
+    """
+    last_year: _builtins.int
+    """The document was published in this year or earlier, 0 to 9999, not before first_year. Unset: no bound."""
     @_builtins.property
     def document_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids of documents, `document_id` of Passage; one of them must be that of the passage's document. An unknown one
@@ -291,12 +299,21 @@ class Filter(_message.Message):
         *,
         document_ids: _abc.Iterable[_builtins.str] | None = ...,
         path_prefixes: _abc.Iterable[_builtins.str] | None = ...,
+        first_year: _builtins.int | None = ...,
+        last_year: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_year", b"_first_year", "_last_year", b"_last_year", "first_year", b"first_year", "last_year", b"last_year"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_ids", b"document_ids", "path_prefixes", b"path_prefixes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_year", b"_first_year", "_last_year", b"_last_year", "document_ids", b"document_ids", "first_year", b"first_year", "last_year", b"last_year", "path_prefixes", b"path_prefixes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__first_year: _TypeAlias = _typing.Literal["first_year"]  # noqa: Y015
+    _WhichOneofArgType__first_year: _TypeAlias = _typing.Literal["_first_year", b"_first_year"]  # noqa: Y015
+    _WhichOneofReturnType__last_year: _TypeAlias = _typing.Literal["last_year"]  # noqa: Y015
+    _WhichOneofArgType__last_year: _TypeAlias = _typing.Literal["_last_year", b"_last_year"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_year) -> _WhichOneofReturnType__first_year | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_year) -> _WhichOneofReturnType__last_year | None: ...
 
 Global___Filter: _TypeAlias = Filter  # noqa: Y015
 

@@ -14,7 +14,7 @@ from rag_papers.errors import FormatUnsupported
 from rag_papers.persist.hashing import file_sha256
 from rag_papers.persist.index_store.files import MANIFEST, REQUIRED, check_size, damaged, missing
 
-FORMAT = 1
+FORMAT = 2
 """Version of the directory's layout."""
 FEATURES: frozenset[str] = frozenset()
 """Features that this reader understands; an index that needs another one is refused."""
