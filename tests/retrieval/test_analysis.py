@@ -23,9 +23,8 @@ from rag_papers.retrieval.analysis import STOP_WORDS, normalise, terms
         ("0.05", ["0.05", "0", "05"]),
         ("v1.2.3", ["v1.2.3", "v1", "2", "3"]),
         ("ends in 5.", ["end", "5"]),
-        # Joined words, whole and by part.
+        # Joined words, by part, and whole where a part says little.
         ("fine-tuning", ["fine", "tune"]),
-        ("t-test", ["t-test", "test"]),
         ("IL-6", ["il-6", "il", "6"]),
         ("state-of-the-art", ["state-of-the-art", "state", "art"]),
         ("COVID-19", ["covid-19", "covid", "19"]),
