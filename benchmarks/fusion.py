@@ -18,7 +18,7 @@ from services import running_services
 
 from rag_papers.persist.index_store import OpenIndex
 from rag_papers.retrieval.analysis import terms
-from rag_papers.retrieval.encoder import open_encoder
+from rag_papers.retrieval.encoders import open_encoder
 
 Scores = npt.NDArray[np.float64]
 Judgements = dict[str, dict[str, int]]

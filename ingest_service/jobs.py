@@ -185,6 +185,7 @@ class JobManager:
             max_file_bytes=self._settings.max_file_bytes,
             cache_db=str(self._paths.cache_db),
             indexes=str(self._paths.indexes),
+            models=str(self._paths.models),
             staging=str(self._paths.staging / job.job_id),
         )
         result = None
