@@ -190,8 +190,8 @@ class JobManager:
         )
         result = None
         while result is None:
-            outcome = await run_worker(task, lambda update: self._update(job.job_id, update))
-            result = await self._publish(job, outcome)
+            done = await run_worker("ingest_service.worker", task, lambda update: self._update(job.job_id, update))
+            result = await self._publish(job, Outcome(**done))
         message = "nothing has changed; already published" if result.unchanged else "published"
         await self._end(
             job.job_id,

@@ -151,7 +151,7 @@ def test_a_death_half_way_keeps_the_finished_batches(cache: CachingEncoder, tmp_
         from rag_papers.retrieval.encoders.batching import ROWS as BATCH
 
         class Dying(HashingEncoder):
-            batches = 0
+            runs = 0
 
             def encode(self, texts):
                 self.runs += 1
