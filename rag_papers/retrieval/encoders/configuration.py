@@ -16,7 +16,7 @@ _POOLING_FLAGS = {
     "pooling_mode_weightedmean_tokens": "weightedmean",
     "pooling_mode_lasttoken": "lasttoken",
 }
-_PASSAGE_PROMPTS = ("document", "passage", "corpus")  # as SentenceTransformer.encode_document looks for one
+_PASSAGE_PROMPTS = ("document", "passage", "corpus")
 _UNBOUNDED = 1_000_000  # a tokenizer without a limit writes 1e30
 
 
@@ -87,12 +87,14 @@ class Configuration:
 
     @functools.cached_property
     def prompts(self) -> Prompts:
-        """The prompts that sentence-transformers' encode_query and encode_document would use."""
+        """What the model's configuration has for queries and for passages, else its default for all texts."""
         config = self.files.read_json("config_sentence_transformers.json")
-        known: dict[str, str] = {name: text for name, text in (config.get("prompts") or {}).items() if text}
-        default = known.get(config.get("default_prompt_name") or "", "")
-        passage = next((known[name] for name in _PASSAGE_PROMPTS if name in known), default)
-        return Prompts(query=known.get("query", default), passage=passage)
+        known: dict[str, str | None] = config.get("prompts") or {}
+        default = known.get(config.get("default_prompt_name") or "") or ""
+        # sentence-transformers writes an empty prompt for documents beside one for passages.
+        passages = [known[name] or "" for name in _PASSAGE_PROMPTS if name in known]
+        passage = next(filter(None, passages), "" if passages else default)
+        return Prompts(query=known.get("query", default) or "", passage=passage)
 
 
 def pooling_modes(module: Module) -> list[str]:
