@@ -71,7 +71,7 @@ class SentenceTransformerEncoder:
                 show_progress_bar=False,
                 batch_size=max(1, len(texts)),
             )
-        return np.asarray(vectors, np.float32)
+        return np.asarray(vectors, np.float32).reshape(len(texts), self.dim)
 
     @functools.cached_property
     def _tokenizer(self) -> "Tokenizer":
