@@ -2,8 +2,8 @@
 
     python benchmarks/encoder.py SCIFACT_DIRECTORY [--abstracts N] [--texts N] [--queries N] [--starts N]
 
-Prints medians and ratios: one query; abstracts; a mixture with duplicates; the start of QueryService to its first answer,
-with its memory; queries that come at once.
+Prints medians and ratios: one query; abstracts; a mixture with duplicates; the start of QueryService to its first
+answer, with its memory; queries that come at once.
 """
 
 import argparse

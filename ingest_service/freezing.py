@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 from ingest_service.talking import begin, end
-from rag_papers.errors import InvalidRequest, ModelUnavailable
+from rag_papers.errors import ModelUnavailable
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.preparing import prepare
-from rag_papers.retrieval.encoders import SentenceTransformerEncoder, open_encoder
+from rag_papers.retrieval.encoders import SentenceTransformerEncoder
 from rag_papers.retrieval.encoders.freezing import NotFreezable
+from rag_papers.retrieval.models import locate
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,10 +36,8 @@ class Frozen:
 
 
 def freeze(task: FreezeTask) -> Frozen:
-    """Freezes the model. Raises InvalidRequest and ModelUnavailable."""
-    encoder = open_encoder(task.model_name, download=task.model_download)
-    if not isinstance(encoder, SentenceTransformerEncoder):
-        raise InvalidRequest(violations={"model_name": f"{task.model_name} is built in: there is nothing to prepare"})
+    """Freezes the model. Raises ModelUnavailable."""
+    encoder = SentenceTransformerEncoder(locate(task.model_name, download=task.model_download))
     try:
         prepared = prepare(ModelStore(Path(task.models)), encoder)
     except NotFreezable as error:

@@ -4,8 +4,10 @@ import asyncio
 
 from ingest_service.freezing import FreezeTask, Frozen
 from ingest_service.process import run_worker
+from rag_papers.errors import InvalidRequest
 from rag_papers.persist.model_store import FrozenModel, ModelStore
 from rag_papers.persist.paths import DataPaths
+from rag_papers.retrieval.encoders import is_built_in
 from rag_papers.settings import Settings
 
 
@@ -20,6 +22,8 @@ class Models:
 
     async def prepare(self, name: str) -> tuple[FrozenModel, bool]:
         """The frozen model of a name, and whether it was there. Raises InvalidRequest and ModelUnavailable."""
+        if is_built_in(name):
+            raise InvalidRequest(violations={"model_name": f"{name} is built in: there is nothing to prepare"})
         task = FreezeTask(model_name=name, model_download=self._settings.model_download, models=str(self._models))
         async with self._one:
             frozen = Frozen(**await run_worker("ingest_service.freezing", task, lambda update: None))

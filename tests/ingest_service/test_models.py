@@ -76,7 +76,7 @@ class TestModels:
         assert list_models(service) == []
 
 
-@pytest.mark.parametrize("name", ["hashing-64", "", "x" * 1025])
+@pytest.mark.parametrize("name", ["hashing-64", "", "x" * 1025], ids=["built in", "default", "long"])
 def test_requests_that_make_no_sense_are_refused(service: Service, name: str) -> None:
     with refused(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST") as refusal:
         service.stub.PrepareModel(pb.PrepareModelRequest(model_name=name))

@@ -7,7 +7,15 @@ from rag_papers.retrieval.encoders.hashing import HashingEncoder
 from rag_papers.retrieval.encoders.reference import SentenceTransformerEncoder
 from rag_papers.retrieval.models import locate
 
-__all__ = ["Encoder", "HashingEncoder", "Prompts", "SentenceTransformerEncoder", "open_encoder"]
+__all__ = ["Encoder", "HashingEncoder", "Prompts", "SentenceTransformerEncoder", "is_built_in", "open_encoder"]
+
+
+_BUILT_IN = re.compile(r"hashing-(\d{1,4})")
+
+
+def is_built_in(name: str) -> bool:
+    """Whether an encoder of this name needs no model."""
+    return _BUILT_IN.fullmatch(name) is not None
 
 
 def open_encoder(name: str, *, download: bool = False) -> HashingEncoder | SentenceTransformerEncoder:
@@ -15,6 +23,6 @@ def open_encoder(name: str, *, download: bool = False) -> HashingEncoder | Sente
 
     Raises ModelUnavailable; `download` allows the Hugging Face hub to be asked.
     """
-    if match := re.fullmatch(r"hashing-(\d{1,4})", name):
+    if match := _BUILT_IN.fullmatch(name):
         return HashingEncoder(max(1, int(match[1])))
     return SentenceTransformerEncoder(locate(name, download=download))
