@@ -69,7 +69,15 @@ def write_both(directory: Path, count: int) -> None:
     builder.write_array(store.PASSAGE_OFFSETS, builder.write_lines(store.PASSAGES, records))
     documents = (
         store.DocumentRecord(
-            document_id=str(number), path="corpus.jsonl", title="", size_bytes=0, first_passage=number, passage_count=1
+            document_id=str(number),
+            path="corpus.jsonl",
+            title="",
+            year=0,
+            authors=(),
+            doi="",
+            size_bytes=0,
+            first_passage=number,
+            passage_count=1,
         )
         for number in range(count)
     )

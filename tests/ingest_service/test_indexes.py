@@ -5,6 +5,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from rag_papers.persist.index_store import manifest_bytes
 from rag_papers.v1 import ingest_pb2 as pb
 from rag_papers.v1 import resources_pb2 as rpb
 from tests.ingest_service.ingest_harness import Service, refused, write
@@ -96,7 +97,7 @@ def test_a_corpus_is_found_by_composed_and_decomposed_names(service: Service, ro
         assert service.indexes(corpus=name) == [index]
 
 
-@pytest.mark.parametrize("manifest", [None, b"", b"{", b"[]", b"{}", b'{"format": 1}'])
+@pytest.mark.parametrize("manifest", [None, b"", b"{", b"[]", b"{}", b'{"format": 2}'])
 def test_a_damaged_index_is_left_out_of_the_list_and_named_by_get(
     service: Service, root: Path, manifest: bytes | None
 ) -> None:
@@ -134,11 +135,11 @@ def test_an_index_that_is_gone_is_not_found(service: Service, root: Path) -> Non
             service.index(**fields)
 
 
-@pytest.mark.parametrize("change", [{"format": 2}, {"features": ["from-the-future"]}])
+@pytest.mark.parametrize("change", [{"format": 99}, {"features": ["from-the-future"]}])
 def test_an_index_of_a_later_format_is_refused(service: Service, root: Path, change: dict[str, object]) -> None:
     (index,) = versions(service, root, "papers", "One.")
     meta = service.paths.indexes / index.corpus_id / "meta.json"
-    meta.write_text(json.dumps(json.loads(meta.read_bytes()) | change))
+    meta.write_bytes(manifest_bytes(json.loads(meta.read_bytes()) | change))
     assert service.indexes() == []
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "FORMAT_UNSUPPORTED"):
         service.index()

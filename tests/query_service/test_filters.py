@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rag_papers.v1 import query_pb2 as pb
-from tests.query_service.query_harness import LIBRARY, Service, check_citations, refused, violations
+from tests.query_service.query_harness import LIBRARY, Service, check_citations, violations
 
 QUESTION = "What is dropout?"
 WEIGHTS: list[dict[str, float]] = [{}, {"bm25_weight": 0}, {"vector_weight": 0}]
@@ -146,12 +146,58 @@ def test_the_largest_filter_is_served(library: Service) -> None:
     assert library.ask(QUESTION, filter=largest).accepted
 
 
-def test_damaged_documents_hurt_filtered_questions_alone(service: Service) -> None:
-    corpus_id = service.publish("library", LIBRARY)
-    path = service.paths.indexes / corpus_id / "documents.jsonl"
-    path.write_bytes(path.read_bytes().replace(b"{", b"[", 1))
-    assert service.search(QUESTION).sources
-    assert service.ask(QUESTION).accepted
-    for call in (service.search, service.ask):
-        code, error = refused(lambda call=call: call(QUESTION, filter=of("dropout.txt")))  # type: ignore[misc]
-        assert (code.name, error.reason, error.metadata["file"]) == ("DATA_LOSS", "INDEX_DAMAGED", "documents.jsonl")
+YEARS = {"dropout.txt": 2014, "batchnorm.txt": 2015}
+"""The third paper's is unknown."""
+
+
+@pytest.mark.parametrize(
+    ("bounds", "papers"),
+    [
+        ({"first_year": 2014, "last_year": 2014}, {"dropout.txt"}),
+        ({"first_year": 2015}, {"batchnorm.txt"}),
+        ({"last_year": 2014}, {"dropout.txt"}),
+        ({"first_year": 0}, set(YEARS)),
+        ({"first_year": 0, "document_ids": ["batchnorm.txt", "transfer.txt"]}, {"batchnorm.txt"}),
+        ({"last_year": 2013}, set()),
+        ({"last_year": 0}, set()),
+    ],
+    ids=str,
+)
+def test_years(service: Service, bounds: dict[str, Any], papers: set[str]) -> None:
+    service.publish("library", LIBRARY, years=YEARS)
+    query = "dropout, batch normalization, transfer learning"
+    whole = service.search(query).sources
+    assert {source.passage.document_id for source in whole} == set(LIBRARY)
+    found = service.search(query, filter=pb.Filter(**bounds))
+    assert facts(found.sources) == facts([source for source in whole if source.passage.document_id in papers])
+    asked = service.ask(query, filter=pb.Filter(**bounds))
+    assert {source.passage.document_id for source in asked.sources} <= papers
+    assert bool(asked.sources) == bool(papers)
+
+
+def test_years_have_their_own_entries_in_the_caches(service: Service) -> None:
+    service.publish("library", LIBRARY, years=YEARS)
+    bounds: list[dict[str, int]] = [
+        {}, {"first_year": 0}, {"last_year": 2014}, {"first_year": 2014}, {"first_year": 2014, "last_year": 2014}
+    ]  # fmt: skip
+    for seen in (False, True):
+        for bound in bounds:
+            assert service.search(QUESTION, filter=pb.Filter(**bound)).cache.retrieval_hit is seen
+            assert service.ask(QUESTION, filter=pb.Filter(**bound)).cache.answer_hit is seen
+
+
+@pytest.mark.parametrize(
+    ("bounds", "fields"),
+    [
+        ({"first_year": -1}, {"filter.first_year"}),
+        ({"first_year": 10000}, {"filter.first_year"}),
+        ({"last_year": -1, "first_year": 10000}, {"filter.first_year", "filter.last_year"}),
+        ({"first_year": 2015, "last_year": 2014}, {"filter.last_year"}),
+        ({"first_year": 1, "last_year": 0}, {"filter.last_year"}),
+        ({"first_year": 10000, "document_ids": [""]}, {"filter.first_year", "filter.document_ids"}),
+    ],
+    ids=str,
+)
+def test_years_out_of_range(service: Service, bounds: dict[str, Any], fields: set[str]) -> None:
+    for call in (service.ask, service.search):
+        assert set(violations(lambda call=call: call("q", filter=pb.Filter(**bounds)))) == fields  # type: ignore[misc]

@@ -1,0 +1,65 @@
+"""Writing an index into a staging directory."""
+
+import dataclasses
+import json
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rag_papers.persist.files import fsync_file, write_atomic
+from rag_papers.persist.hashing import file_sha256
+from rag_papers.persist.index_store.files import MANIFEST, PASSAGES, VECTORS, postings_file
+from rag_papers.persist.index_store.manifest import Manifest, manifest_bytes
+from rag_papers.persist.index_store.records import PassageRecord
+from rag_papers.retrieval.bm25 import Postings
+
+
+class IndexBuilder:
+    """Writes an index into a staging directory, which it empties first."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        shutil.rmtree(directory, ignore_errors=True)
+        directory.mkdir(parents=True)
+
+    def write_lines(self, name: str, records: Iterable[Any]) -> npt.NDArray[np.int64]:
+        """Writes dataclasses as JSON lines; returns where each begins, and the end: (n + 1,) bytes."""
+        offsets = [0]
+        with (self.directory / name).open("wb") as file:
+            for record in records:
+                line = json.dumps(dataclasses.asdict(record), ensure_ascii=False, separators=(",", ":")).encode()
+                offsets.append(offsets[-1] + file.write(line + b"\n"))
+        return np.array(offsets, np.int64)
+
+    def passages(self) -> Iterator[PassageRecord]:
+        """The passages written so far, in order."""
+        with (self.directory / PASSAGES).open("rb") as file:
+            for line in file:
+                yield PassageRecord(**json.loads(line))
+
+    def write_array(self, name: str, array: npt.NDArray[Any]) -> None:
+        """Writes an array of numbers."""
+        np.save(self.directory / name, array, allow_pickle=False)
+
+    def write_postings(self, postings: Postings) -> None:
+        """Writes the arrays of a BM25 index."""
+        for field in dataclasses.fields(postings):
+            self.write_array(postings_file(field.name), getattr(postings, field.name))
+
+    def create_vectors(self, count: int, dim: int) -> npt.NDArray[np.float32]:
+        """A mapped float32 (count, dim) array to fill in; what is put into it is in the file."""
+        return np.lib.format.open_memmap(self.directory / VECTORS, "w+", np.float32, (count, dim))
+
+    def finish(self, **fields: Any) -> Manifest:
+        """Forces every file to the device, reads it back for its digest, and writes the manifest."""
+        files: dict[str, dict[str, Any]] = {}
+        for path in sorted(self.directory.iterdir()):
+            fsync_file(path)
+            files[path.name] = {"size": path.stat().st_size, "sha256": file_sha256(path)}
+        manifest = Manifest(files=files, **fields)
+        write_atomic(self.directory / MANIFEST, manifest_bytes(dataclasses.asdict(manifest)))
+        return manifest
