@@ -105,7 +105,8 @@ def main(directory: Path, split: str) -> None:
         judgements = by_spans(directory, index) if by_passage else read_judgements(directory / f"qrels/{split}.tsv")
         queries = [row for row in read_lines(directory / "queries.jsonl") if row["_id"] in judgements]
         paths = DataPaths.of(Settings.load({"data_dir": str(services.data)}))
-        encoders = Encoders(SqliteStore(paths.cache_db), ModelStore(paths.models))
+        store = SqliteStore(paths.cache_db)
+        encoders = Encoders(store, ModelStore(paths.models))
 
         def judge(query_id: str, passages: Sequence[RankedPassage], scores: Sequence[float]) -> float:
             order = sorted(zip(scores, passages, strict=True), key=lambda pair: (-pair[0], pair[1].candidate.position))
