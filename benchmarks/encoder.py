@@ -17,9 +17,9 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from measures import read_lines
 from services import running_services
 
 from rag_client import QueryClient
@@ -40,6 +40,11 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
 
 Side = Callable[[], object]
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON lines file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
 
 
 def compare(title: str, sides: Mapping[str, Side], rounds: int) -> None:
@@ -165,7 +170,7 @@ def main(options: argparse.Namespace) -> None:
     assert isinstance(reference, SentenceTransformerEncoder)
     with running_services() as services:
         job = services.ingest.ingest(sample, corpus="sample", model_name=NAME)
-        assert job.HasField("result"), json.dumps(str(job))
+        assert job.HasField("result"), job
         together(services.query, options.rounds * 5)
         starting(options, services.data, str(reference.files.path))
         store = ModelStore(services.data / "models")
