@@ -19,6 +19,8 @@ class Task:
     max_file_bytes: int
     cache_db: str
     indexes: str
+    models: str
+    """Where frozen models lie."""
     staging: str
     """Where to build; becomes the index by a rename."""
 
