@@ -14,7 +14,7 @@ from query_service.generators import GENERATORS
 from query_service.generators.base import DraftSentence
 from query_service.plan import Step
 from query_service.question import Intent, Question
-from query_service.retrieving import CacheUse, age_ms
+from query_service.retrieving import CacheUse, age_ms, approximately
 from query_service.running import Run, run
 from query_service.steps import AbstainReason, Task
 from query_service.stop import Stop
@@ -123,6 +123,7 @@ class Asker(Generic[ResponseT]):
             intent=ask.intent,
             corpus_id=index.corpus_id,
             filter=ask.filter,
+            approximate=approximately(index, ask.filter, ask.config.exact),
             config=dataclasses.asdict(ask.config),
             generator=generator.identity,
             pipeline=PIPELINE,

@@ -118,6 +118,7 @@ def test_progress_moves_within_every_stage_and_reaches_its_marks(tmp_path: Path)
         model_download=False,
         use_cache=True,
         max_file_bytes=1 << 20,
+        exact_passages=1000,
         cache_db=str(tmp_path / "cache.db"),
         indexes=str(tmp_path),
         staging=str(tmp_path / "staging"),

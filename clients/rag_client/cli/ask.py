@@ -38,13 +38,14 @@ def ask(
     top_k: int | None,
     bm25_weight: float | None,
     vector_weight: float | None,
+    exact: bool | None,
     explain: bool,
     **request: Any,
 ) -> None:
     """Answer a question from the papers, with citations."""
     from rag_papers.v1.query_pb2 import AskConfig
 
-    config = AskConfig(top_k_first=top_k, bm25_weight=bm25_weight, vector_weight=vector_weight)
+    config = AskConfig(top_k_first=top_k, bm25_weight=bm25_weight, vector_weight=vector_weight, exact=exact)
     response = client.ask(query, config=config, **request)
     emit(response, evidence.answer(response, explain=explain), as_json=as_json)
 

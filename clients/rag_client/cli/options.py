@@ -125,6 +125,9 @@ def filter_options(command: F) -> Callable[..., None]:
 def retrieval_options(command: F) -> F:
     """Where to look, and how the ranking is made."""
     for option in (
+        click.option(
+            "--exact", is_flag=True, default=None, help="Compare all vectors, also where an approximate index exists."
+        ),
         click.option("--vector-weight", type=float, help="Weight of the vectors in the ranking."),
         click.option("--bm25-weight", type=float, help="Weight of BM25 in the ranking."),
         # What the field holds; the service says which of it is too much.

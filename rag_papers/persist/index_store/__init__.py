@@ -7,6 +7,7 @@ from rag_papers.persist.index_store.files import (
     MANIFEST,
     PASSAGE_OFFSETS,
     PASSAGES,
+    VECTOR_GRAPH,
     VECTORS,
 )
 from rag_papers.persist.index_store.manifest import FORMAT, IndexInfo, Manifest, read_manifest, verify
@@ -28,6 +29,7 @@ __all__ = [
     "PASSAGES",
     "PASSAGE_OFFSETS",
     "VECTORS",
+    "VECTOR_GRAPH",
     "DocumentRecord",
     "FileError",
     "IndexBuilder",

@@ -1,0 +1,71 @@
+"""The approximate index of vectors: a graph of near neighbours (HNSW: Malkov & Yashunin, 2018), by usearch.
+
+It holds the vectors as signed bytes, scaled by one factor. Sums of products of bytes are exact, so that the graph is the
+same on every processor; one thread inserts in the order of position, so that it is the same in every run.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from usearch.index import Index
+
+GRAPH = "usearch-1"
+"""Identity of the graph: of the library's file and of the parameters below; part of the ids of indexes that have one."""
+
+_CONNECTIVITY = 16
+_EXPANSION_ADD = 128
+_EXPANSION_SEARCH = 200
+_LARGEST = 127
+_BLOCK = 4096  # vectors that are inserted in one call: bounds the memory, and the time between two reports
+
+
+def build_graph(vectors: npt.NDArray[np.float32], path: Path, on_progress: Callable[[int], None]) -> None:
+    """Writes the graph of `vectors` (n, dim) to `path`; equal vectors give equal bytes.
+
+    `on_progress` is told how many vectors are linked.
+    """
+    count, dim = vectors.shape
+    blocks = [slice(start, start + _BLOCK) for start in range(0, count, _BLOCK)]
+    # One factor for all: of the products, which are sums over whole rows, it leaves the order as it is.
+    largest = max((float(np.abs(vectors[block]).max()) for block in blocks), default=0.0)
+    index = Index(ndim=dim, metric="ip", dtype="i8", connectivity=_CONNECTIVITY, expansion_add=_EXPANSION_ADD)
+    for block in blocks:
+        rows = _bytes(vectors[block], largest)
+        index.add(np.arange(block.start, block.start + len(rows)), rows, threads=1)
+        on_progress(block.start + len(rows))
+    index.save(path)
+
+
+class Graph:
+    """An opened graph. Searches of one graph must not overlap."""
+
+    def __init__(self, data: memoryview) -> None:
+        """Maps what `build_graph` wrote, without reading it whole. Raises ValueError if usearch cannot.
+
+        `data` must be verified: usearch follows the numbers in it wherever they lead.
+        """
+        self._data = data  # usearch keeps no reference
+        try:
+            index = Index.restore(data, view=True)
+        except RuntimeError as error:
+            raise ValueError(str(error)) from error
+        if index is None:
+            raise ValueError("it is no graph")
+        self._index = index
+        self._index.expansion_search = _EXPANSION_SEARCH
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """How many vectors of how many numbers it holds."""
+        return len(self._index), int(self._index.ndim)
+
+    def nearest(self, query: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
+        """Positions of about `count` vectors whose products with `query` (dim,) are the largest, best first."""
+        found = self._index.search(_bytes(query, float(np.abs(query).max())), count, threads=1)
+        return np.asarray(found.keys, np.int64)
+
+
+def _bytes(vectors: npt.NDArray[np.float32], largest: float) -> npt.NDArray[np.int8]:
+    return np.rint(vectors * (_LARGEST / (largest or 1.0))).astype(np.int8)
