@@ -241,7 +241,9 @@ def _link(builder: IndexBuilder, vectors: npt.NDArray[np.float32], report: Repor
     """Writes the approximate index."""
 
     def progress(done: int) -> None:
-        report(JobStage.SAVE, 0.6 * done / len(vectors), f"linked {done} of {len(vectors)} passages to their neighbours")
+        report(
+            JobStage.SAVE, 0.6 * done / len(vectors), f"linked {done} of {len(vectors)} passages to their neighbours"
+        )
 
     progress(0)
     builder.write_graph(vectors, progress)

@@ -52,6 +52,7 @@ class QueryApplication(Application):
     async def close(self) -> None:
         """Ends the threads and closes the cache."""
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._catalog.close)
         self._store.close()
 
     def _warm(self) -> None:

@@ -136,8 +136,9 @@ class Asker(Generic[ResponseT]):
                 cache=CacheUse(answer_hit=True, age_ms=age),
                 timings_ms={},
             )
+        policy = opened.caching(ask.policy)
         question = Question(text=ask.query, intent=ask.intent)
-        vectors = CallVectors(self._encoders, index.manifest, ask.policy, stop) if ask.config.uses_vectors else None
+        vectors = CallVectors(self._encoders, index.manifest, policy, stop) if ask.config.uses_vectors else None
         ran = run(
             Task(
                 question=question,
@@ -147,13 +148,13 @@ class Asker(Generic[ResponseT]):
                 generator=generator,
                 retrieval_cache=self._retrieval,
                 vectors=vectors,
-                policy=ask.policy,
+                policy=policy,
                 coverage=Coverage(question.terms, index.bm25.idf),
             ),
             stop,
         )
         data = self._codec.encode(_answer(ran))
-        if ask.policy.write:
+        if policy.write:
             self._answers.put(key, data)
         return Asked(
             response=self._codec.decode(data),

@@ -7,7 +7,9 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
 
+from query_service.integrity import AT_ONCE_BYTES, BackgroundChecks, CheckedIndex, Unusable
 from rag_papers.errors import FormatUnsupported, IndexDamaged, IndexNotFound
+from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.corpora import Corpora, Corpus, select
 from rag_papers.persist.index_store import OpenIndex
 from rag_papers.retrieval.analysis import ANALYZER
@@ -25,6 +27,12 @@ class Opened:
 
     corpus: str
     index: OpenIndex
+    is_sound: bool
+    """Every file of the index was found as it was published; only then may be cached what it says."""
+
+    def caching(self, policy: CachePolicy) -> CachePolicy:
+        """What a call that was allowed `policy` may do with the caches."""
+        return policy if self.is_sound else dataclasses.replace(policy, write=False)
 
 
 class Catalog:
@@ -32,13 +40,16 @@ class Catalog:
 
     The pointers are read again for every call, so that a newly published version answers from the next call on; calls
     in flight keep the index that they were given.
+
+    Opening looks at sizes and headers; every byte is read at once in a small index, in the background in a large one.
     """
 
     def __init__(self, corpora: Corpora, indexes: Path) -> None:
         self._corpora = corpora
         self._indexes = indexes
         self._lock = threading.Lock()
-        self._open: OrderedDict[str, tuple[_Stamp, OpenIndex]] = OrderedDict()
+        self._open: OrderedDict[str, tuple[_Stamp, CheckedIndex]] = OrderedDict()
+        self._checks = BackgroundChecks()
         self._reported: set[tuple[str, str]] = set()
 
     def find(self, corpus: str = "", corpus_id: str = "") -> Opened:
@@ -59,6 +70,10 @@ class Catalog:
                     raise
                 known = latest
 
+    def close(self) -> None:
+        """Ends the checks."""
+        self._checks.close()
+
     def active(self) -> Iterator[OpenIndex]:
         """The index that each corpus answers from; a corpus without a usable one is left out."""
         for corpus in self._corpora.all().values():
@@ -70,33 +85,35 @@ class Catalog:
     def _found(self, known: dict[str, Corpus], name: str, corpus_id: str) -> Opened:
         corpus, version = select(known, name, corpus_id)
         if corpus_id:
-            return Opened(corpus=corpus.name, index=self._opened(version.corpus_id))
+            return _named(corpus, self._opened(version.corpus_id))
         return self._active(corpus)
 
     def _active(self, corpus: Corpus) -> Opened:
         active = corpus.active.corpus_id
         older = [version.corpus_id for version in corpus.versions() if version.corpus_id != active]
-        failure: IndexDamaged | FormatUnsupported | IndexNotFound | None = None
+        failure: Unusable | None = None
         for corpus_id in (active, *older):
             try:
-                index = self._opened(corpus_id)
+                checked = self._opened(corpus_id)
             except (IndexDamaged, FormatUnsupported, IndexNotFound) as error:
                 failure = failure or error
                 continue
             if failure and (active, corpus_id) not in self._reported:
                 self._reported.add((active, corpus_id))
                 logger.warning("corpus %r answers from its older version %s: %s", corpus.name, corpus_id, failure)
-            return Opened(corpus=corpus.name, index=index)
+            return _named(corpus, checked)
         assert failure is not None
         raise failure
 
-    def _opened(self, corpus_id: str) -> OpenIndex:
+    def _opened(self, corpus_id: str) -> CheckedIndex:
         directory = self._indexes / corpus_id
         with self._lock:
             stamp = _stamp(directory)
             known = self._open.get(corpus_id)
             if known and known[0] == stamp:
                 self._open.move_to_end(corpus_id)
+                if fault := known[1].fault:
+                    raise fault.with_traceback(None)  # the same object each time
                 return known[1]
             self._open.pop(corpus_id, None)
             index = OpenIndex(directory)
@@ -106,10 +123,19 @@ class Catalog:
                     f"{ANALYZER!r}: ingest the corpus again",
                     corpus_id=corpus_id,
                 )
-            self._open[corpus_id] = (stamp, index)
+            checked = CheckedIndex(index)
+            self._open[corpus_id] = (stamp, checked)
             if len(self._open) > _MAX_OPEN:
                 self._open.popitem(last=False)
-            return index
+            if index.manifest.size_bytes <= AT_ONCE_BYTES:
+                checked.check()
+            else:
+                self._checks.submit(checked)
+            return checked
+
+
+def _named(corpus: Corpus, checked: CheckedIndex) -> Opened:
+    return Opened(corpus=corpus.name, index=checked.index, is_sound=checked.is_sound)
 
 
 def _stamp(directory: Path) -> _Stamp:

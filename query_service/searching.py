@@ -54,11 +54,10 @@ class Searcher:
         stop.check()
         opened = self._catalog.find(search.corpus, search.corpus_id)
         index = opened.index
-        vectors = (
-            CallVectors(self._encoders, index.manifest, search.policy, stop) if search.config.vector_weight else None
-        )
+        policy = opened.caching(search.policy)
+        vectors = CallVectors(self._encoders, index.manifest, policy, stop) if search.config.vector_weight else None
         start = time.perf_counter()
-        ranking = retrieve(self._cache, index, search.query, search.filter, search.config, vectors, search.policy)
+        ranking = retrieve(self._cache, index, search.query, search.filter, search.config, vectors, policy)
         retrieved = time.perf_counter()
         return Found(
             passages=[(candidate, index.passage(candidate.position)) for candidate in ranking.candidates],

@@ -16,7 +16,7 @@ import itertools
 import math
 from array import array
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -26,7 +26,7 @@ K1 = 1.5
 B = 0.75
 EPSILON = 0.25
 
-_CHUNK_TOKENS = 1 << 22  # terms that are counted together: bounds the memory beyond the postings themselves
+_CHUNK_TOKENS = 1 << 20  # terms that are counted together: bounds the memory beyond the postings themselves
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,28 +99,46 @@ def _count(
 ) -> tuple[npt.NDArray[np.float64], list[_Chunk]]:
     """The passages' lengths in terms, and their counted terms, numbered by `vocabulary`, which gives every term one."""
     chunks: list[_Chunk] = []
-    ids: list[int] = []
     lengths = array("i")
-    first = 0  # passage of the chunk
-
-    def close() -> None:
-        nonlocal ids, first
-        size = np.frombuffer(lengths, np.int32)[first:] if len(lengths) > first else np.empty(0, np.int32)
-        passage = np.repeat(np.arange(len(size)), size)
-        pairs, frequency = np.unique(np.array(ids, np.int64) * max(len(size), 1) + passage, return_counts=True)
-        term, place = np.divmod(pairs, max(len(size), 1))
-        chunks.append(_Chunk(term.astype(np.int32), (first + place).astype(np.int32), frequency.astype(np.int32)))
-        ids, first = [], len(lengths)
-
-    for terms in passages:
-        ids += map(vocabulary.__getitem__, terms)
-        lengths.append(len(terms))
-        if len(ids) >= _CHUNK_TOKENS:
-            close()
-        if on_progress and len(lengths) % 1024 == 0:
-            on_progress(len(lengths))
-    close()
+    for batch in _batches(passages, on_progress):
+        size = np.array([len(terms) for terms in batch], np.int32)
+        numbers = map(vocabulary.__getitem__, itertools.chain.from_iterable(batch))
+        # Term and passage as one number: sorted, equal ones are neighbours. Half the width sorts in half the time.
+        pairs = np.fromiter(numbers, np.uint64, int(size.sum()))
+        pairs *= np.uint64(len(batch))
+        pairs += np.repeat(np.arange(len(batch), dtype=np.uint64), size)
+        if len(vocabulary) * len(batch) <= 1 << 32:
+            pairs = pairs.astype(np.uint32)
+        pairs.sort()
+        begins = np.flatnonzero(np.diff(pairs, prepend=~pairs[:1]))
+        term, place = np.divmod(pairs[begins], pairs.dtype.type(len(batch)))
+        chunks.append(
+            _Chunk(
+                term.astype(np.int32),
+                place.astype(np.int32) + np.int32(len(lengths)),
+                np.diff(begins, append=len(pairs)).astype(np.int32),
+            )
+        )
+        lengths.frombytes(size.tobytes())
     return np.array(lengths, np.float64), chunks
+
+
+def _batches(
+    passages: Iterable[Sequence[str]], on_progress: Callable[[int], None] | None
+) -> Iterator[list[Sequence[str]]]:
+    """`passages` in runs of about `_CHUNK_TOKENS` terms."""
+    batch: list[Sequence[str]] = []
+    held = 0
+    for number, terms in enumerate(passages, start=1):
+        batch.append(terms)
+        held += len(terms)
+        if held >= _CHUNK_TOKENS:
+            yield batch
+            batch, held = [], 0
+        if on_progress and number % 1024 == 0:
+            on_progress(number)
+    if batch:
+        yield batch
 
 
 def _idf(document_frequency: npt.NDArray[np.int64], count: int) -> npt.NDArray[np.float64]:

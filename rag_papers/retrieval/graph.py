@@ -1,7 +1,7 @@
 """The approximate index of vectors: a graph of near neighbours (HNSW: Malkov & Yashunin, 2018), by usearch.
 
-It holds the vectors as signed bytes, scaled by one factor. Sums of products of bytes are exact, so that the graph is the
-same on every processor; one thread inserts in the order of position, so that it is the same in every run.
+It holds the vectors as signed bytes, scaled by one factor. Sums of products of bytes are exact, so that the graph is
+the same on every processor; one thread inserts in the order of position, so that it is the same in every run.
 """
 
 from collections.abc import Callable
@@ -12,7 +12,7 @@ import numpy.typing as npt
 from usearch.index import Index
 
 GRAPH = "usearch-1"
-"""Identity of the graph: of the library's file and of the parameters below; part of the ids of indexes that have one."""
+"""Identity of the graph: of the library's file and the parameters below; part of the ids of indexes that have one."""
 
 _CONNECTIVITY = 16
 _EXPANSION_ADD = 128
@@ -48,13 +48,13 @@ class Graph:
         """
         self._data = data  # usearch keeps no reference
         try:
-            index = Index.restore(data, view=True)
+            # Passages are their own keys, and nobody looks one up.
+            index = Index.restore(data, view=True, expansion_search=_EXPANSION_SEARCH, enable_key_lookups=False)
         except RuntimeError as error:
             raise ValueError(str(error)) from error
         if index is None:
             raise ValueError("it is no graph")
         self._index = index
-        self._index.expansion_search = _EXPANSION_SEARCH
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -68,4 +68,4 @@ class Graph:
 
 
 def _bytes(vectors: npt.NDArray[np.float32], largest: float) -> npt.NDArray[np.int8]:
-    return np.rint(vectors * (_LARGEST / (largest or 1.0))).astype(np.int8)
+    return np.asarray(np.rint(vectors * (_LARGEST / (largest or 1.0))), np.int8)

@@ -44,9 +44,9 @@ def search(
     """The `top_k` best passages for `query`, best first; `vector` (dim,) may be None if the vectors have no weight.
 
     A weight of 0 leaves its side out altogether; without vectors only passages with a term of the query are found.
-    `among` holds the positions, ascending, of the passages that may be found; None: all. Unless `exact`, the approximate
-    index may find the candidates, if there is one: a passage that belongs among the best may then be missing, but the
-    scores are the same. A filtered search is always exact.
+    `among` holds the positions, ascending, of the passages that may be found; None: all. Unless `exact`, the
+    approximate index may find the candidates, if there is one: a passage that belongs among the best may then be
+    missing, but the scores are the same. A filtered search is always exact.
     """
     words = terms(query)
     bm25 = index.bm25.scores(words) if bm25_weight else None

@@ -7,7 +7,7 @@ _BLOCK = 256
 
 
 def top(scores: npt.NDArray[np.float32], k: int, *, above: float = -np.inf) -> npt.NDArray[np.int64]:
-    """Positions of the `k` largest of `scores` (n,) that exceed `above`, best first, equal ones in order of position."""
+    """Positions of the `k` largest of `scores` (n,) above `above`, best first, equal ones in order of position."""
     least = _at_most_kth(scores, k)
     candidates = np.flatnonzero(scores >= least if least > above else scores > above)
     if len(candidates) > k:
@@ -25,6 +25,6 @@ def reaching(scores: npt.NDArray[np.float32], k: int, slack: float) -> npt.NDArr
 
 
 def _at_most_kth(scores: npt.NDArray[np.float32], k: int) -> float:
-    """A score that the `k`-th largest does not fall below: `k` blocks hold one of at least their k-th largest maximum."""
+    """A score that the `k`-th largest does not fall below: as many blocks have a maximum of at least that."""
     maxima = np.maximum.reduceat(scores, np.arange(0, len(scores), _BLOCK)) if len(scores) else scores
     return float(np.partition(maxima, -k)[-k]) if k <= len(maxima) else -np.inf

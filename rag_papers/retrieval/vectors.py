@@ -95,7 +95,7 @@ def _sums(products: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 def _by_blocks(
     positions: npt.NDArray[np.int64], of: Callable[[npt.NDArray[np.int64]], npt.NDArray[np.floating]], dtype: type
 ) -> npt.NDArray[np.floating]:
-    out = np.empty(len(positions), dtype)
+    out: npt.NDArray[np.floating] = np.empty(len(positions), dtype)
     for start in range(0, len(positions), _BLOCK):
         block = positions[start : start + _BLOCK]
         out[start : start + len(block)] = of(block)

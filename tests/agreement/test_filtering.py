@@ -12,6 +12,7 @@ from rag_papers.retrieval.analysis import terms
 from rag_papers.retrieval.bm25 import Bm25, fit
 from rag_papers.retrieval.filtering import Documents, Filter
 from rag_papers.retrieval.search import search
+from rag_papers.retrieval.vectors import VectorSearch
 
 DIM = 8
 words = st.sampled_from(["attention", "dropout", "layer", "unit", "the"])
@@ -31,6 +32,10 @@ class Document:
 class Index:
     bm25: Bm25
     vectors: npt.NDArray[np.float32]
+
+    @property
+    def vector_search(self) -> VectorSearch:
+        return VectorSearch(self.vectors)
 
 
 documents = st.lists(

@@ -5,6 +5,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from rag_papers.persist.index_store import manifest_bytes
 from rag_papers.v1 import ingest_pb2 as pb
 from rag_papers.v1 import resources_pb2 as rpb
 from tests.ingest_service.ingest_harness import Service, refused, write
@@ -138,7 +139,7 @@ def test_an_index_that_is_gone_is_not_found(service: Service, root: Path) -> Non
 def test_an_index_of_a_later_format_is_refused(service: Service, root: Path, change: dict[str, object]) -> None:
     (index,) = versions(service, root, "papers", "One.")
     meta = service.paths.indexes / index.corpus_id / "meta.json"
-    meta.write_text(json.dumps(json.loads(meta.read_bytes()) | change))
+    meta.write_bytes(manifest_bytes(json.loads(meta.read_bytes()) | change))
     assert service.indexes() == []
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "FORMAT_UNSUPPORTED"):
         service.index()

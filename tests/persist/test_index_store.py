@@ -19,6 +19,7 @@ from rag_papers.persist.index_store import (
     IndexInfo,
     OpenIndex,
     disk_full_is_an_error_of_ours,
+    manifest_bytes,
     read_documents,
     read_manifest,
     remove,
@@ -64,13 +65,13 @@ def forge(directory: Path, name: str, data: bytes) -> None:
     (directory / name).write_bytes(data)
     document = json.loads((directory / MANIFEST).read_bytes())
     document["files"][name]["size"] = len(data)
-    (directory / MANIFEST).write_text(json.dumps(document))
+    (directory / MANIFEST).write_bytes(manifest_bytes(document))
 
 
 def change_manifest(directory: Path, change: Callable[[dict[str, object]], object]) -> None:
     document = json.loads((directory / MANIFEST).read_bytes())
     change(document)
-    (directory / MANIFEST).write_text(json.dumps(document))
+    (directory / MANIFEST).write_bytes(manifest_bytes(document))
 
 
 def flip(path: Path, position: int, mask: int = 0x01) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from rag_papers.v1 import query_pb2 as pb
-from tests.query_service.query_harness import LIBRARY, Service, check_citations, refused, violations
+from tests.query_service.query_harness import LIBRARY, Service, check_citations, violations
 
 QUESTION = "What is dropout?"
 WEIGHTS: list[dict[str, float]] = [{}, {"bm25_weight": 0}, {"vector_weight": 0}]
@@ -144,14 +144,3 @@ def test_the_largest_filter_is_served(library: Service) -> None:
     largest = of(*[f"{number:01024}" for number in range(999)], "dropout.txt", paths=["x" * 1024] * 99 + ["drop"])
     assert len(library.search(QUESTION, filter=largest).sources) == 3
     assert library.ask(QUESTION, filter=largest).accepted
-
-
-def test_damaged_documents_hurt_filtered_questions_alone(service: Service) -> None:
-    corpus_id = service.publish("library", LIBRARY)
-    path = service.paths.indexes / corpus_id / "documents.jsonl"
-    path.write_bytes(path.read_bytes().replace(b"{", b"[", 1))
-    assert service.search(QUESTION).sources
-    assert service.ask(QUESTION).accepted
-    for call in (service.search, service.ask):
-        code, error = refused(lambda call=call: call(QUESTION, filter=of("dropout.txt")))  # type: ignore[misc]
-        assert (code.name, error.reason, error.metadata["file"]) == ("DATA_LOSS", "INDEX_DAMAGED", "documents.jsonl")

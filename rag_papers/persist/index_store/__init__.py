@@ -10,7 +10,7 @@ from rag_papers.persist.index_store.files import (
     VECTOR_GRAPH,
     VECTORS,
 )
-from rag_papers.persist.index_store.manifest import FORMAT, IndexInfo, Manifest, read_manifest, verify
+from rag_papers.persist.index_store.manifest import FORMAT, IndexInfo, Manifest, manifest_bytes, read_manifest, verify
 from rag_papers.persist.index_store.opened import OpenIndex
 from rag_papers.persist.index_store.publication import disk_full_is_an_error_of_ours, publish, remove
 from rag_papers.persist.index_store.records import (
@@ -38,6 +38,7 @@ __all__ = [
     "OpenIndex",
     "PassageRecord",
     "disk_full_is_an_error_of_ours",
+    "manifest_bytes",
     "publish",
     "read_documents",
     "read_failures",

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from rag_papers.persist.files import fsync_file, write_atomic
 from rag_papers.persist.hashing import file_sha256
 from rag_papers.persist.index_store.files import MANIFEST, PASSAGES, VECTOR_GRAPH, VECTORS, postings_file
-from rag_papers.persist.index_store.manifest import Manifest
+from rag_papers.persist.index_store.manifest import Manifest, manifest_bytes
 from rag_papers.persist.index_store.records import PassageRecord
 from rag_papers.retrieval.bm25 import Postings
 from rag_papers.retrieval.graph import GRAPH, build_graph
@@ -68,6 +68,5 @@ class IndexBuilder:
             fsync_file(path)
             files[path.name] = {"size": path.stat().st_size, "sha256": file_sha256(path)}
         manifest = Manifest(files=files, features=tuple(self._features), **fields)
-        document = json.dumps(dataclasses.asdict(manifest), ensure_ascii=False, indent=1, sort_keys=True)
-        write_atomic(self.directory / MANIFEST, document.encode() + b"\n")
+        write_atomic(self.directory / MANIFEST, manifest_bytes(dataclasses.asdict(manifest)))
         return manifest

@@ -4,6 +4,7 @@ It holds no clock times, so that equal input gives equal bytes.
 """
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +18,7 @@ from rag_papers.retrieval.graph import GRAPH
 FORMAT = 1
 """Version of the directory's layout."""
 FEATURES: Mapping[str, frozenset[str]] = {GRAPH: frozenset({VECTOR_GRAPH})}
-"""Features that this reader understands, with the files that each brings; an index that needs another one is refused."""
+"""Features that this reader understands, and the files of each; an index that needs another one is refused."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,15 @@ class IndexInfo:
         )
 
 
+def manifest_bytes(fields: Mapping[str, Any]) -> bytes:
+    """The file of a manifest: JSON with sorted names, and with the SHA-256 of the other fields as `checksum`."""
+    others = {name: value for name, value in fields.items() if name != "checksum"}
+    compact = json.dumps(others, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
+    checksum = hashlib.sha256(compact.encode("utf-8", "surrogatepass")).hexdigest()
+    document = json.dumps(others | {"checksum": checksum}, ensure_ascii=False, indent=1, sort_keys=True)
+    return document.encode("utf-8", "surrogatepass") + b"\n"
+
+
 def read_manifest(directory: Path, corpus_id: str = "") -> Manifest:
     """The manifest of an index, which is named after its directory unless `corpus_id` says otherwise.
 
@@ -86,23 +96,24 @@ def read_manifest(directory: Path, corpus_id: str = "") -> Manifest:
     """
     path = directory / MANIFEST
     try:
-        document = json.loads(path.read_bytes())
+        data = path.read_bytes()
+        document = json.loads(data)
     except (FileNotFoundError, NotADirectoryError):
         raise missing(path) from None
     except ValueError as error:
         raise damaged(path, str(error)) from error
     if not isinstance(document, dict):
         raise damaged(path, "it is no JSON object")
-    features = document.get("features", [])
+    features = document.get("features")
+    if document.get("format") != FORMAT:
+        raise _unsupported(directory, f"format {document.get('format')}")
+    if data != manifest_bytes(document):
+        raise damaged(path, "its checksum differs")
     if not isinstance(features, list):
         raise damaged(path, "its features are no list")
-    unknown = {str(feature) for feature in features} - FEATURES.keys()
-    if document.get("format") != FORMAT or unknown:
-        raise FormatUnsupported(
-            f"index {directory.name} has format {document.get('format')} with features "
-            f"{sorted(unknown)}; this version reads format {FORMAT}: ingest the corpus again",
-            corpus_id=directory.name,
-        )
+    if unknown := {str(feature) for feature in features} - FEATURES.keys():
+        raise _unsupported(directory, f"format {FORMAT} with {', '.join(sorted(unknown))}")
+    del document["checksum"]
     try:
         manifest = Manifest(**document | {"features": tuple(features)})
         facts = [(file["size"], file["sha256"]) for file in manifest.files.values()]
@@ -115,6 +126,13 @@ def read_manifest(directory: Path, corpus_id: str = "") -> Manifest:
     if manifest.corpus_id != (corpus_id or directory.name):
         raise damaged(path, f"it belongs to index {manifest.corpus_id}")
     return manifest
+
+
+def _unsupported(directory: Path, what: str) -> FormatUnsupported:
+    return FormatUnsupported(
+        f"index {directory.name} has {what}; this version reads format {FORMAT}: ingest the corpus again",
+        corpus_id=directory.name,
+    )
 
 
 def verify(directory: Path) -> Manifest:

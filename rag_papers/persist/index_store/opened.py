@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rag_papers.errors import FormatUnsupported
 from rag_papers.persist.index_store.files import (
     DOCUMENTS,
     PASSAGE_OFFSETS,
@@ -26,11 +27,9 @@ from rag_papers.persist.index_store.files import (
 from rag_papers.persist.index_store.manifest import read_manifest
 from rag_papers.persist.index_store.records import DocumentRecord, PassageRecord, parsed
 from rag_papers.retrieval.bm25 import Bm25, Postings
-from rag_papers.errors import FormatUnsupported
 from rag_papers.retrieval.filtering import Documents, Filter
 from rag_papers.retrieval.graph import GRAPH, Graph
 from rag_papers.retrieval.vectors import VectorSearch
-
 
 _STRIDE = 16 << 20  # bytes of a mapping that are read before their pages are let go
 
@@ -88,6 +87,7 @@ class OpenIndex:
             ) from error
         if graph.shape != self.vectors.shape:
             raise damaged(path, f"it is a graph of {graph.shape}")
+        self._graph.madvise(mmap.MADV_DONTNEED)  # what opening it touched; a search brings back what it needs
         self.vector_search.use(graph)
 
     def passage(self, position: int) -> PassageRecord:
