@@ -41,7 +41,9 @@ def search(
     among: Positions | None = None,
     exact: bool = True,
 ) -> list[Candidate]:
-    """The `top_k` best passages for `query`, best first; `vector` (dim,) may be None if the vectors have no weight.
+    """The `top_k` best passages for `query`, best first.
+
+    `vector` (dim,), L2-normalised, may be None if the vectors have no weight.
 
     A weight of 0 leaves its side out altogether; without vectors only passages with a term of the query are found.
     `among` holds the positions, ascending, of the passages that may be found; None: all. Unless `exact`, the

@@ -30,7 +30,9 @@ class VectorSearch:
 
     @property
     def margin(self) -> float:
-        """How far a rough cosine may lie from the canonical one: twice the bound on the rounding of a product.
+        """How far a rough cosine with an L2-normalised query may lie from the canonical one.
+
+        That is twice the bound on the rounding of a product, for what is done to it afterwards.
 
         (N. J. Higham, "Accuracy and Stability of Numerical Algorithms", section 3.1, for any order of summation.)
         """

@@ -34,7 +34,7 @@ def test_a_score_depends_on_its_passage_alone() -> None:
 
 
 def test_scores_stay_within_their_bounds_where_a_term_exceeds_the_bound() -> None:
-    assert [candidate.score for candidate in ranking([8, 4, 0], None, 1, 0)] == [1.0, 0.5]
+    assert [candidate.score for candidate in ranking([8, 4], None, 1, 0)] == [1.0, 0.5]
 
 
 def test_no_candidate_is_dropped_because_it_was_last() -> None:
