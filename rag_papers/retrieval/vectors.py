@@ -68,7 +68,7 @@ class VectorSearch:
         return np.clip(_by_blocks(positions, lambda block: _sums(self._rows[block] * wide), np.float64), -1, 1)
 
     def nearest(self, query: Rows, count: int) -> npt.NDArray[np.int64]:
-        """Positions of about `count` rows whose cosines with `query` (dim,) are the largest, best first.
+        """Positions of `count` rows whose cosines with `query` (dim,) are the largest, and of their copies.
 
         By the graph, so that some may be missing.
         """

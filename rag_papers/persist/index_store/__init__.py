@@ -7,6 +7,7 @@ from rag_papers.persist.index_store.files import (
     MANIFEST,
     PASSAGE_OFFSETS,
     PASSAGES,
+    VECTOR_COPIES,
     VECTOR_GRAPH,
     VECTORS,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "PASSAGES",
     "PASSAGE_OFFSETS",
     "VECTORS",
+    "VECTOR_COPIES",
     "VECTOR_GRAPH",
     "DocumentRecord",
     "FileError",

@@ -12,7 +12,14 @@ import numpy.typing as npt
 
 from rag_papers.persist.files import fsync_file, write_atomic
 from rag_papers.persist.hashing import file_sha256
-from rag_papers.persist.index_store.files import MANIFEST, PASSAGES, VECTOR_GRAPH, VECTORS, postings_file
+from rag_papers.persist.index_store.files import (
+    MANIFEST,
+    PASSAGES,
+    VECTOR_COPIES,
+    VECTOR_GRAPH,
+    VECTORS,
+    postings_file,
+)
 from rag_papers.persist.index_store.manifest import Manifest, manifest_bytes
 from rag_papers.persist.index_store.records import PassageRecord
 from rag_papers.retrieval.bm25 import Postings
@@ -58,7 +65,7 @@ class IndexBuilder:
 
     def write_graph(self, vectors: npt.NDArray[np.float32], on_progress: Callable[[int], None]) -> None:
         """Writes the approximate index of `vectors` (n, dim); `on_progress` is told how many of them are in it."""
-        build_graph(vectors, self.directory / VECTOR_GRAPH, on_progress)
+        self.write_array(VECTOR_COPIES, build_graph(vectors, self.directory / VECTOR_GRAPH, on_progress))
         self._features.append(GRAPH)
 
     def finish(self, **fields: Any) -> Manifest:

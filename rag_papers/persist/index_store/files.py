@@ -11,6 +11,7 @@ PASSAGE_OFFSETS = "passages.offsets.npy"
 FAILURES = "failures.jsonl"
 VECTORS = "vectors.npy"
 VECTOR_GRAPH = "vectors.usearch"
+VECTOR_COPIES = "vectors.copies.npy"
 
 POSTINGS_TYPES = {
     "hashes": "<u8",

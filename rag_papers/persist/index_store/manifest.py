@@ -12,12 +12,20 @@ from typing import Any, Self
 
 from rag_papers.errors import FormatUnsupported
 from rag_papers.persist.hashing import file_sha256
-from rag_papers.persist.index_store.files import MANIFEST, REQUIRED, VECTOR_GRAPH, check_size, damaged, missing
+from rag_papers.persist.index_store.files import (
+    MANIFEST,
+    REQUIRED,
+    VECTOR_COPIES,
+    VECTOR_GRAPH,
+    check_size,
+    damaged,
+    missing,
+)
 from rag_papers.retrieval.graph import GRAPH
 
 FORMAT = 1
 """Version of the directory's layout."""
-FEATURES: Mapping[str, frozenset[str]] = {GRAPH: frozenset({VECTOR_GRAPH})}
+FEATURES: Mapping[str, frozenset[str]] = {GRAPH: frozenset({VECTOR_GRAPH, VECTOR_COPIES})}
 """Features that this reader understands, and the files of each; an index that needs another one is refused."""
 
 

@@ -17,6 +17,7 @@ from rag_papers.persist.index_store.files import (
     PASSAGE_OFFSETS,
     PASSAGES,
     POSTINGS_TYPES,
+    VECTOR_COPIES,
     VECTOR_GRAPH,
     VECTORS,
     check_size,
@@ -57,7 +58,9 @@ class OpenIndex:
         self._passages = self._mapped(PASSAGES)
         # Mapped now, so that they are those of this index whatever becomes of the file, and read when first needed.
         self._document_lines = self._mapped(DOCUMENTS)
-        self._graph = self._mapped(VECTOR_GRAPH) if GRAPH in self.manifest.features else None
+        self._graph: tuple[mmap.mmap, npt.NDArray[np.int64]] | None = None
+        if GRAPH in self.manifest.features:
+            self._graph = self._mapped(VECTOR_GRAPH), self._array(VECTOR_COPIES, "<i8")
         self._documents: Documents | None = None
         self._reading_documents = threading.Lock()
 
@@ -70,16 +73,19 @@ class OpenIndex:
         """Lets searches use the approximate index from now on, if there is one; until then all are exact.
 
         Reads the whole file first, so call it in the background: searching follows the numbers in it wherever they
-        lead, so that none of them is looked at before their SHA-256 is that of the manifest. Harmless to repeat.
-        Raises IndexDamaged or FormatUnsupported; searches then stay exact.
+        lead, so none of them is looked at before their SHA-256 is that of the manifest. Harmless to repeat. Raises
+        IndexDamaged or FormatUnsupported; searches then stay exact.
         """
         if self._graph is None or self.vector_search.approximate:
             return
+        mapped, copies = self._graph
         path = self.directory / VECTOR_GRAPH
-        if _sha256(self._graph) != self.manifest.files[VECTOR_GRAPH]["sha256"]:
+        if _sha256(mapped) != self.manifest.files[VECTOR_GRAPH]["sha256"]:
             raise damaged(path, "its SHA-256 differs from the manifest's")
+        if copies.shape[1:] != (2,) or (len(copies) and not 0 <= copies.min() <= copies.max() < len(self.vectors)):
+            raise damaged(self.directory / VECTOR_COPIES, "it names passages that do not exist")
         try:
-            graph = Graph(memoryview(self._graph))
+            graph = Graph(memoryview(mapped), copies)
         except ValueError as error:  # what was published, but not by a usearch that this one understands
             raise FormatUnsupported(
                 f"{path.name} of index {self.corpus_id} cannot be read: {error}; ingest the corpus again",
@@ -87,7 +93,7 @@ class OpenIndex:
             ) from error
         if graph.shape != self.vectors.shape:
             raise damaged(path, f"it is a graph of {graph.shape}")
-        self._graph.madvise(mmap.MADV_DONTNEED)  # what opening it touched; a search brings back what it needs
+        mapped.madvise(mmap.MADV_DONTNEED)  # what opening it touched; a search brings back what it needs
         self.vector_search.use(graph)
 
     def passage(self, position: int) -> PassageRecord:
