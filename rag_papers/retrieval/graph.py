@@ -84,7 +84,7 @@ class Graph:
         found = self._index.search(_bytes(query, float(np.abs(query).max())), count, threads=1)
         keys = np.asarray(found.keys, np.int64)
         begins, ends = (np.searchsorted(self._copies[:, 0], keys, side) for side in ("left", "right"))
-        runs = [self._copies[begin:end, 1] for begin, end in zip(begins, ends, strict=True) if begin < end]
+        runs = [self._copies[begins[place] : ends[place], 1] for place in np.flatnonzero(begins < ends)]
         return np.concatenate([keys, *runs])
 
 
