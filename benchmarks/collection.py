@@ -12,21 +12,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from measures import ndcg, read_judgements, read_lines
 from services import running_services
 
-from rag_client import QueryClient
+from rag_client.evaluation import collection
+from rag_client.evaluation.retrieval import evaluate
 
 T = TypeVar("T")
 
-DEPTH = 60
-"""Passages to retrieve, enough for ten documents."""
 
-
-def main(directory: Path, split: str) -> None:
-    queries = {row["_id"]: row["text"] for row in read_lines(directory / "queries.jsonl")}
-    judgements = read_judgements(directory / "qrels" / f"{split}.tsv")
-    judged = {name: text for name, text in queries.items() if name in judgements}
+def main(directory: Path, split: str | None) -> None:
+    judged = collection.read(directory, split)
     with running_services() as services:
         ingest, query = services.ingest, services.query
         first, job = timed(lambda: ingest.ingest(directory, corpus="benchmark"))
@@ -34,29 +29,18 @@ def main(directory: Path, split: str) -> None:
         if not unchanged.result.unchanged:
             sys.exit(f"the second ingest did not end as expected: {unchanged}")
         index = job.result.index
-        print(f"{index.document_count} documents, {index.passage_count} passages, {len(judged)} queries")
+        print(f"{index.document_count} documents, {index.passage_count} passages, {len(judged.queries)} queries")
         print(f"first ingest {first:.1f} s; nothing changed {again:.2f} s; ratio {first / again:.0f}")
-        query.search("warm up")
         for name, bm25, vector in (("BM25", 1, 0), ("vectors", 0, 1), ("default", None, None)):
-            times, scores = [], []
-            for number, text in judged.items():
-                seconds, found = timed(lambda: search(query, text, bm25, vector))  # noqa: B023 - called at once
-                times.append(seconds * 1000)
-                scores.append(ndcg(found, judgements[number]))
-            print(f"{name}: nDCG@10 {statistics.mean(scores):.4f}; Search median {statistics.median(times):.1f} ms")
-        sample = list(judged.values())[:50]
+            report = evaluate(query, judged, bm25_weight=bm25, vector_weight=vector)
+            print(f"{name}: nDCG@10 {report.measures.ndcg_at_10:.4f}; Search median {report.latency.p50:.1f} ms")
+        sample = list(judged.queries.values())[:50]
         miss = [timed(lambda: query.ask(text))[0] * 1000 for text in sample]  # noqa: B023
         hit = [timed(lambda: query.ask(text))[0] * 1000 for text in sample]  # noqa: B023
         print(
             f"Ask median: first {statistics.median(miss):.1f} ms, cached {statistics.median(hit):.2f} ms; ratio "
             f"{statistics.median(miss) / statistics.median(hit):.0f}"
         )
-
-
-def search(query: QueryClient, text: str, bm25: float | None, vector: float | None) -> list[str]:
-    """Documents in the order of their best passage."""
-    response = query.search(text, top_k=DEPTH, bm25_weight=bm25, vector_weight=vector)
-    return list(dict.fromkeys(source.passage.document_id for source in response.sources))
 
 
 def timed(call: Callable[[], T]) -> tuple[float, T]:
@@ -67,4 +51,4 @@ def timed(call: Callable[[], T]) -> tuple[float, T]:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "test")
+    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)

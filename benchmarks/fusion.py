@@ -6,25 +6,25 @@ Documents are ranked by their best passage. A collection with answer_spans.jsonl
 instead: those are relevant that overlap the answer.
 """
 
-import statistics
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from measures import ndcg, read_judgements, read_lines
 from services import running_services
 
-from rag_papers.persist.index_store import OpenIndex
+from rag_client.evaluation import collection
+from rag_client.evaluation.measures import Measures
+from rag_papers.persist.index_store import OpenIndex, PassageRecord
 from rag_papers.retrieval.analysis import terms
 from rag_papers.retrieval.encoder import open_encoder
 
 Scores = npt.NDArray[np.float64]
-Judgements = dict[str, dict[str, int]]
+Judgements = Mapping[str, Mapping[str, int]]
 
 
-def main(directory: Path, split: str) -> None:
+def main(directory: Path, split: str | None) -> None:
     with running_services() as services:
         job = services.ingest.ingest(directory, corpus="benchmark")
         index = OpenIndex(services.data / "indexes" / job.result.index.corpus_id)
@@ -32,21 +32,22 @@ def main(directory: Path, split: str) -> None:
         spans = directory / "answer_spans.jsonl"
         by_passage = spans.exists()
         names = np.array([record.passage_id if by_passage else record.document_id for record in records])
-        judgements = by_spans(directory, index) if by_passage else read_judgements(directory / f"qrels/{split}.tsv")
-        queries = [row for row in read_lines(directory / "queries.jsonl") if row["_id"] in judgements]
-        vectors = open_encoder(index.manifest.model_name).encode([row["text"] for row in queries])
+        judged = collection.read(directory, split)
+        judgements = by_spans(directory, records) if by_passage else judged.judgements
+        queries = {query_id: text for query_id, text in judged.queries.items() if query_id in judgements}
+        vectors = open_encoder(index.manifest.model_name).encode(list(queries.values()))
         print(f"{directory.name}: {len(queries)} queries, {len(records)} passages")
-        sides = []
-        for query, vector in zip(queries, vectors, strict=True):
-            words = terms(query["text"])
-            sides.append((query["_id"], index.bm25.scores(words), index.bm25.bound(words), index.vectors @ vector))
+        sides = {}
+        for (query_id, text), vector in zip(queries.items(), vectors, strict=True):
+            words = terms(text)
+            sides[query_id] = (index.bm25.scores(words), index.bm25.bound(words), index.vectors @ vector)
         for label, fuse in FUSIONS.items():
-            values = []
-            for query_id, bm25, bound, cosine in sides:
+            rankings = {}
+            for query_id, (bm25, bound, cosine) in sides.items():
                 scores = fuse(bm25.astype(np.float64), bound, cosine.astype(np.float64))
                 best_first = names[np.argsort(-scores, kind="stable")]
-                values.append(ndcg(list(dict.fromkeys(best_first[:1000].tolist())), judgements[query_id]))
-            print(f"  {label:28s} {statistics.mean(values):.4f}")
+                rankings[query_id] = list(dict.fromkeys(best_first[:1000].tolist()))
+            print(f"  {label:28s} {Measures.of(rankings, judgements).ndcg_at_10:.4f}")
 
 
 def min_max(scores: Scores) -> Scores:
@@ -78,12 +79,11 @@ FUSIONS: dict[str, Callable[[Scores, float, Scores], Scores]] = {
 }
 
 
-def by_spans(directory: Path, index: OpenIndex) -> Judgements:
+def by_spans(directory: Path, passages: Sequence[PassageRecord]) -> Judgements:
     """The passages that overlap an answer, by query."""
-    texts = {row["_id"]: row["text"] for row in read_lines(directory / "corpus.jsonl")}
-    passages = [index.passage(position) for position in range(index.manifest.passage_count)]
-    judgements: Judgements = {}
-    for row in read_lines(directory / "answer_spans.jsonl"):
+    texts = {row["_id"]: row["text"] for _, row in collection.read_objects(directory / "corpus.jsonl")}
+    judgements: dict[str, dict[str, int]] = {}
+    for _, row in collection.read_objects(directory / "answer_spans.jsonl"):
         start, end = (len(texts[row["doc"]][: row[side]].encode()) for side in ("start", "end"))
         for passage in passages:
             if passage.document_id == row["doc"] and passage.start_byte < end and passage.end_byte > start:
@@ -92,4 +92,4 @@ def by_spans(directory: Path, index: OpenIndex) -> Judgements:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "test")
+    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)

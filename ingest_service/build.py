@@ -1,6 +1,7 @@
 """The pipeline: scan, lexical, vectors, save. Runs in a worker process and writes nothing but its staging directory and
 the embedding cache."""
 
+import dataclasses
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -185,6 +186,7 @@ class _Papers:
                         document_id=document.document_id,
                         path=source.path,
                         title=document.title,
+                        **dataclasses.asdict(document.bibliography),
                         size_bytes=len(document.text.encode()),
                         first_passage=self._passages,
                         passage_count=len(passages),

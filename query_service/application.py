@@ -10,6 +10,7 @@ from query_service.asking import Asker
 from query_service.catalog import Catalog
 from query_service.convert import AnswerCodec
 from query_service.encoders import Encoders
+from query_service.rerankers import Rerankers
 from query_service.searching import Searcher
 from query_service.servicer import SERVICE_NAME, QueryServicer
 from rag_papers.persist.corpora import Corpora
@@ -32,16 +33,19 @@ class QueryApplication(Application):
         self._store = SqliteStore(paths.cache_db)
         self._catalog = Catalog(Corpora(paths.corpora), paths.indexes)
         self._encoders = Encoders(self._store)
+        self._rerankers = Rerankers()
+        self._reranker = settings.reranker
         self._executor = ThreadPoolExecutor(settings.query_threads, thread_name_prefix="query")
 
     async def start(self, server: grpc.aio.Server) -> None:
         """Registers the servicer, and begins to load the models of the corpora in the background."""
         servicer = QueryServicer(
-            asker=Asker(self._catalog, self._encoders, self._store, AnswerCodec()),
+            asker=Asker(self._catalog, self._encoders, self._rerankers, self._store, AnswerCodec()),
             searcher=Searcher(self._catalog, self._encoders, self._store),
             store=self._store,
             executor=self._executor,
             max_query_chars=self._max_query_chars,
+            reranker=self._reranker,
         )
         servicer.register(server)
         self._executor.submit(self._warm)
@@ -61,3 +65,7 @@ class QueryApplication(Application):
                 self._encoders.warm(manifest)
             except Exception as error:  # whoever asks will see it; the service runs on
                 logger.warning("model %s is not loaded: %s", manifest.model_name, error)
+        try:
+            self._rerankers.warm(self._reranker)
+        except Exception as error:
+            logger.warning("reranker %s is not loaded: %s", self._reranker, error)

@@ -14,6 +14,8 @@ from query_service.generators import GENERATORS
 from query_service.generators.base import Citation
 from query_service.plan import steps
 from query_service.question import Intent, detect
+from query_service.rerankers import NAMES as RERANKERS
+from query_service.rerankers import is_reranker
 from query_service.retrieving import CacheUse
 from query_service.searching import Found, Search
 from rag_papers.errors import InvalidRequest
@@ -21,7 +23,7 @@ from rag_papers.persist.caching import BYPASS, REFRESH, USE, CachePolicy
 from rag_papers.persist.index_store import PassageRecord
 from rag_papers.persist.sqlite_store import CacheTable, TableStats
 from rag_papers.retrieval.analysis import normalise
-from rag_papers.retrieval.filtering import Filter
+from rag_papers.retrieval.filtering import LAST_YEAR, Filter
 from rag_papers.retrieval.fusion import Candidate
 from rag_papers.rpc.times import timestamp
 from rag_papers.v1 import query_pb2, resources_pb2
@@ -30,8 +32,11 @@ _CONTROL = dict.fromkeys((*range(32), *range(127, 160)), " ")
 _ALL = "all"
 
 
-def ask(request: query_pb2.AskRequest, max_query_chars: int) -> Ask:
-    """A valid AskRequest. Raises InvalidRequest that names everything wrong with it."""
+def ask(request: query_pb2.AskRequest, max_query_chars: int, reranker: str) -> Ask:
+    """A valid AskRequest; `reranker` is that of requests which name none.
+
+    Raises InvalidRequest that names everything wrong with it.
+    """
     wrong: dict[str, str] = {}
     query = _query(request.query, max_query_chars, wrong)
     result = Ask(
@@ -40,7 +45,7 @@ def ask(request: query_pb2.AskRequest, max_query_chars: int) -> Ask:
         corpus=request.corpus,
         corpus_id=request.corpus_id,
         filter=_filter(request.filter, wrong),
-        config=_ask_config(request.config, wrong),
+        config=_ask_config(request.config, reranker, wrong),
         policy=_policy(request, wrong),
     )
     _raise_if(wrong)
@@ -64,12 +69,12 @@ def search(request: query_pb2.SearchRequest, max_query_chars: int) -> Search:
     return result
 
 
-def plan(request: query_pb2.PlanRequest, max_query_chars: int) -> query_pb2.PlanResponse:
-    """The response to a PlanRequest. Raises InvalidRequest."""
+def plan(request: query_pb2.PlanRequest, max_query_chars: int, reranker: str) -> query_pb2.PlanResponse:
+    """The response to a PlanRequest; `reranker` as in `ask`. Raises InvalidRequest."""
     wrong: dict[str, str] = {}
     query = _query(request.query, max_query_chars, wrong)
     intent = _intent(request.intent, query, wrong)
-    effective = _ask_config(request.config, wrong)
+    effective = _ask_config(request.config, reranker, wrong)
     _raise_if(wrong)
     return query_pb2.PlanResponse(
         intent=intent,
@@ -207,10 +212,27 @@ def _filter(message: query_pb2.Filter, wrong: dict[str, str]) -> Filter:
         "filter.document_ids": _faults(message.document_ids, config.MAX_DOCUMENT_IDS),
         "filter.path_prefixes": _faults(message.path_prefixes, config.MAX_PATH_PREFIXES),
     }
-    wrong |= {name: "; ".join(found) for name, found in faults.items() if found}
+    wrong |= {name: "; ".join(found) for name, found in faults.items() if found} | _year_faults(message)
     if any(faults.values()):
         return Filter()  # what is too long is not worth normalising
-    return Filter(document_ids=tuple(message.document_ids), path_prefixes=tuple(message.path_prefixes))
+    return Filter(
+        document_ids=tuple(message.document_ids),
+        path_prefixes=tuple(message.path_prefixes),
+        first_year=message.first_year if message.HasField("first_year") else None,
+        last_year=message.last_year if message.HasField("last_year") else None,
+    )
+
+
+def _year_faults(message: query_pb2.Filter) -> dict[str, str]:
+    """What is wrong with the years of a filter, by field."""
+    wrong = {
+        f"filter.{name}": f"is {year}; must be from 0 to {LAST_YEAR}"
+        for name in ("first_year", "last_year")
+        if not 0 <= (year := getattr(message, name)) <= LAST_YEAR
+    }
+    if not wrong and message.HasField("last_year") and message.last_year < message.first_year:
+        wrong["filter.last_year"] = f"is {message.last_year}, before first_year, {message.first_year}"
+    return wrong
 
 
 def _faults(entries: Sequence[str], most: int) -> list[str]:
@@ -234,11 +256,17 @@ def _policy(request: query_pb2.AskRequest | query_pb2.SearchRequest, wrong: dict
     return REFRESH if request.refresh else USE
 
 
-def _ask_config(message: query_pb2.AskConfig, wrong: dict[str, str]) -> AskConfig:
-    values = _set_fields(message, AskConfig)
+def _ask_config(message: query_pb2.AskConfig, reranker: str, wrong: dict[str, str]) -> AskConfig:
+    values = {"reranker": reranker} | _set_fields(message, AskConfig)
     wrong |= {f"config.{name}": why for name, why in config.violations(AskConfig, values).items()}
     if values.get("generator", AskConfig.generator) not in GENERATORS:
         wrong["config.generator"] = f"{message.generator[:40]!r} is none of: {', '.join(GENERATORS)}"
+    if len(values["reranker"]) > config.MAX_RERANKER_CHARS:
+        wrong["config.reranker"] = (
+            f"has {len(values['reranker']):,} characters; at most {config.MAX_RERANKER_CHARS:,} are allowed"
+        )
+    elif not is_reranker(values["reranker"]):
+        wrong["config.reranker"] = f"{values['reranker'][:40]!r} is none of: {', '.join(RERANKERS)}"
     return AskConfig(**values)
 
 

@@ -1,8 +1,9 @@
-"""BEIR corpora (Thakur et al., 2021): a document a line, {"_id", "title", "text"}."""
+"""BEIR corpora (Thakur et al., 2021): a document a line, {"_id", "title", "text", "metadata"}."""
 
 import json
 from collections.abc import Iterator
 
+from ingest_service.readers.bibliography import bibliography
 from ingest_service.readers.document import ByteSource, Document, Section, has_text, no_text
 from rag_papers.persist.index_store import FileError
 
@@ -43,4 +44,12 @@ def _document(place: str, line: bytes) -> Document | FileError:
     if not has_text(text):
         return no_text(place)
     whole = Section(heading="", start=0, end=len(text))
-    return Document(document_id=document_id, place=place, title=title or "", text=text, sections=(whole,))
+    metadata = fields.get("metadata")
+    return Document(
+        document_id=document_id,
+        place=place,
+        title=title or "",
+        text=text,
+        sections=(whole,),
+        bibliography=bibliography(metadata if isinstance(metadata, dict) else {}, fields),
+    )

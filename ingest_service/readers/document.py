@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from typing import Protocol
 
+from ingest_service.readers.bibliography import UNKNOWN, Bibliography
 from rag_papers.persist.index_store import FileError
 
 _TEXT = re.compile(r"[^\s\ufeff]")
@@ -31,7 +32,8 @@ class Document:
     text: str
     """The extracted text; citations point into its UTF-8 bytes."""
     sections: tuple[Section, ...]
-    """In order, not overlapping; what lies between them is headings."""
+    """In order, not overlapping; what lies between them is headings and front matter."""
+    bibliography: Bibliography = UNKNOWN
 
 
 class ByteSource(Protocol):

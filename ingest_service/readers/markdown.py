@@ -1,9 +1,14 @@
-"""Markdown: the first top heading is the title, the headings above a stretch of text are its section."""
+"""Markdown: the first top heading is the title, the headings above a stretch of text are its section.
+
+A title in the front matter goes before that; then top headings are sections like any other.
+"""
 
 import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
+from ingest_service.readers import front_matter
+from ingest_service.readers.bibliography import bibliography, line
 from ingest_service.readers.document import ByteSource, Document, Section, has_text, no_text, read_text
 from rag_papers.persist.index_store import FileError
 
@@ -18,26 +23,32 @@ def read(path: str, file: ByteSource, limit: int) -> Iterator[Document | FileErr
     if isinstance(text, FileError):
         yield text
         return
-    title, sections = _sections(text)
+    fields, body = front_matter.split(text)
+    title, sections = _sections(text, body, line(fields.get("title")))
     if sections:
-        title = title or PurePosixPath(path).stem
-        yield Document(document_id=path, place=path, title=title, text=text, sections=sections)
+        yield Document(
+            document_id=path,
+            place=path,
+            title=title or PurePosixPath(path).stem,
+            text=text,
+            sections=sections,
+            bibliography=bibliography(fields),
+        )
     else:
         yield no_text(path)
 
 
-def _sections(text: str) -> tuple[str, tuple[Section, ...]]:
-    title = ""
+def _sections(text: str, body: int, title: str) -> tuple[str, tuple[Section, ...]]:
     above: list[tuple[int, str]] = []
     found: list[Section] = []
-    start, fence = 0, ""
+    start, fence = body, ""
 
     def close(end: int) -> None:
         if has_text(text, start, end):
             found.append(Section(heading=" > ".join(heading for _, heading in above), start=start, end=end))
 
-    for line in _LINE.finditer(text):
-        content = line.group().removesuffix("\n").removeprefix("\ufeff")
+    for row in _LINE.finditer(text, body):
+        content = row.group().removesuffix("\n").removeprefix("\ufeff")
         if mark := _FENCE.match(content):
             # The end of fenced code is a fence of the same mark, at least as long, that says nothing more.
             closes = fence and mark[1].startswith(fence) and not mark[2].strip()
@@ -45,9 +56,9 @@ def _sections(text: str) -> tuple[str, tuple[Section, ...]]:
         heading = None if fence else _HEADING.match(content)
         if heading is None:
             continue
-        close(line.start())
-        start, level = line.end(), len(heading[1])
-        if level == 1 and not title and not found:
+        close(row.start())
+        start, level = row.end(), len(heading[1])
+        if level == 1 and title in ("", heading[2]) and not found:
             title = heading[2]
         else:
             above = [*(item for item in above if item[0] < level), (level, heading[2])]

@@ -22,6 +22,8 @@ class AnswerKey:
     """Every effective setting by name."""
     generator: str
     """Name and version of the generator."""
+    reranker: str
+    """Name and version of the reranker, and of its model if it has one."""
     pipeline: str
     """Version of the steps, the verifier and the prompts; changed when equal input may give another answer."""
 
@@ -37,6 +39,7 @@ class AnswerKey:
                 self.approximate,
                 dict(self.config),
                 self.generator,
+                self.reranker,
                 self.pipeline,
             ]
         )

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+LAST_YEAR = 9999
+"""Largest year that a document or a filter may have."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Filter:
@@ -17,23 +20,30 @@ class Filter:
     """The document's id is one of these; empty: any."""
     path_prefixes: tuple[str, ...] = ()
     """The document's path begins with one of these; empty: any."""
+    first_year: int | None = None
+    """The document's year is known and not before this; None: any."""
+    last_year: int | None = None
+    """The document's year is known and not after this; None: any."""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            entries = {_comparable(entry) for entry in getattr(self, field.name)}
-            object.__setattr__(self, field.name, tuple(sorted(entries)))
+        for name in ("document_ids", "path_prefixes"):
+            entries = {_comparable(entry) for entry in getattr(self, name)}
+            object.__setattr__(self, name, tuple(sorted(entries)))
 
     def __bool__(self) -> bool:
         """Whether any document may be left out."""
-        return bool(self.document_ids or self.path_prefixes)
+        return self != Filter()
 
 
 class Documents:
     """The documents of an index, in the order of their passages, arranged to find those that a filter lets through."""
 
-    def __init__(self, *, ids: Sequence[str], paths: Sequence[str], passage_counts: Sequence[int]) -> None:
+    def __init__(
+        self, *, ids: Sequence[str], paths: Sequence[str], years: Sequence[int], passage_counts: Sequence[int]
+    ) -> None:
         self._ids = _Column(ids)
         self._paths = _Column(paths)
+        self._years = np.array(years, np.int64)
         self._passage_counts = np.array(passage_counts, np.int64)
 
     def positions(self, wanted: Filter) -> npt.NDArray[np.int64]:
@@ -43,6 +53,10 @@ class Documents:
             chosen &= self._ids.equal_to(wanted.document_ids)
         if wanted.path_prefixes:
             chosen &= self._paths.beginning_with(wanted.path_prefixes)
+        if wanted.first_year is not None:
+            chosen &= self._years >= max(1, wanted.first_year)  # 0: unknown
+        if wanted.last_year is not None:
+            chosen &= (self._years <= wanted.last_year) & (self._years != 0)
         return np.flatnonzero(np.repeat(chosen, self._passage_counts))
 
 

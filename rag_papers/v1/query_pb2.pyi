@@ -134,6 +134,7 @@ class AskConfig(_message.Message):
     TEMPERATURE_ON_REPAIR_FIELD_NUMBER: _builtins.int
     GENERATOR_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    RERANKER_FIELD_NUMBER: _builtins.int
     EXACT_FIELD_NUMBER: _builtins.int
     top_k_first: _builtins.int
     """Passages to retrieve, 1 to 1000. Default 12."""
@@ -165,6 +166,12 @@ class AskConfig(_message.Message):
     """Name of the generator. Default "extractive"."""
     seed: _builtins.int
     """Seed of generators that sample. Default 0."""
+    reranker: _builtins.str
+    """How the retrieved passages are put into a better order: "best-sentence" by their fused score and their best sentence,
+    "none" by the fused score alone, "cross-encoder:MODEL" by a cross-encoder, MODEL being its directory on the service's
+    machine or its name there. Nothing is downloaded: FAILED_PRECONDITION if it is not there. At most 1024 characters.
+    Default: the service's setting RAG_RERANKER, "best-sentence" unless set.
+    """
     exact: _builtins.bool
     """true scores the vectors of all passages; false lets the approximate index, which corpora beyond a size have, choose
     which to score, so that a passage that belongs among the best may now and then be missing. Default: false.
@@ -187,11 +194,12 @@ class AskConfig(_message.Message):
         temperature_on_repair: _builtins.float | None = ...,
         generator: _builtins.str | None = ...,
         seed: _builtins.int | None = ...,
+        reranker: _builtins.str | None = ...,
         exact: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold", "_bm25_weight", b"_bm25_weight", "_bm25_weight_on_repair", b"_bm25_weight_on_repair", "_context_max_chars", b"_context_max_chars", "_exact", b"_exact", "_generator", b"_generator", "_max_repairs", b"_max_repairs", "_prune_max_chars", b"_prune_max_chars", "_prune_min_overlap", b"_prune_min_overlap", "_rerank_top_k", b"_rerank_top_k", "_seed", b"_seed", "_temperature", b"_temperature", "_temperature_on_repair", b"_temperature_on_repair", "_top_k_first", b"_top_k_first", "_vector_weight", b"_vector_weight", "_vector_weight_on_repair", b"_vector_weight_on_repair", "accept_threshold", b"accept_threshold", "bm25_weight", b"bm25_weight", "bm25_weight_on_repair", b"bm25_weight_on_repair", "context_max_chars", b"context_max_chars", "exact", b"exact", "generator", b"generator", "max_repairs", b"max_repairs", "prune_max_chars", b"prune_max_chars", "prune_min_overlap", b"prune_min_overlap", "rerank_top_k", b"rerank_top_k", "seed", b"seed", "temperature", b"temperature", "temperature_on_repair", b"temperature_on_repair", "top_k_first", b"top_k_first", "vector_weight", b"vector_weight", "vector_weight_on_repair", b"vector_weight_on_repair"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold", "_bm25_weight", b"_bm25_weight", "_bm25_weight_on_repair", b"_bm25_weight_on_repair", "_context_max_chars", b"_context_max_chars", "_exact", b"_exact", "_generator", b"_generator", "_max_repairs", b"_max_repairs", "_prune_max_chars", b"_prune_max_chars", "_prune_min_overlap", b"_prune_min_overlap", "_rerank_top_k", b"_rerank_top_k", "_reranker", b"_reranker", "_seed", b"_seed", "_temperature", b"_temperature", "_temperature_on_repair", b"_temperature_on_repair", "_top_k_first", b"_top_k_first", "_vector_weight", b"_vector_weight", "_vector_weight_on_repair", b"_vector_weight_on_repair", "accept_threshold", b"accept_threshold", "bm25_weight", b"bm25_weight", "bm25_weight_on_repair", b"bm25_weight_on_repair", "context_max_chars", b"context_max_chars", "exact", b"exact", "generator", b"generator", "max_repairs", b"max_repairs", "prune_max_chars", b"prune_max_chars", "prune_min_overlap", b"prune_min_overlap", "rerank_top_k", b"rerank_top_k", "reranker", b"reranker", "seed", b"seed", "temperature", b"temperature", "temperature_on_repair", b"temperature_on_repair", "top_k_first", b"top_k_first", "vector_weight", b"vector_weight", "vector_weight_on_repair", b"vector_weight_on_repair"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold", "_bm25_weight", b"_bm25_weight", "_bm25_weight_on_repair", b"_bm25_weight_on_repair", "_context_max_chars", b"_context_max_chars", "_exact", b"_exact", "_generator", b"_generator", "_max_repairs", b"_max_repairs", "_prune_max_chars", b"_prune_max_chars", "_prune_min_overlap", b"_prune_min_overlap", "_rerank_top_k", b"_rerank_top_k", "_seed", b"_seed", "_temperature", b"_temperature", "_temperature_on_repair", b"_temperature_on_repair", "_top_k_first", b"_top_k_first", "_vector_weight", b"_vector_weight", "_vector_weight_on_repair", b"_vector_weight_on_repair", "accept_threshold", b"accept_threshold", "bm25_weight", b"bm25_weight", "bm25_weight_on_repair", b"bm25_weight_on_repair", "context_max_chars", b"context_max_chars", "exact", b"exact", "generator", b"generator", "max_repairs", b"max_repairs", "prune_max_chars", b"prune_max_chars", "prune_min_overlap", b"prune_min_overlap", "rerank_top_k", b"rerank_top_k", "seed", b"seed", "temperature", b"temperature", "temperature_on_repair", b"temperature_on_repair", "top_k_first", b"top_k_first", "vector_weight", b"vector_weight", "vector_weight_on_repair", b"vector_weight_on_repair"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold", "_bm25_weight", b"_bm25_weight", "_bm25_weight_on_repair", b"_bm25_weight_on_repair", "_context_max_chars", b"_context_max_chars", "_exact", b"_exact", "_generator", b"_generator", "_max_repairs", b"_max_repairs", "_prune_max_chars", b"_prune_max_chars", "_prune_min_overlap", b"_prune_min_overlap", "_rerank_top_k", b"_rerank_top_k", "_reranker", b"_reranker", "_seed", b"_seed", "_temperature", b"_temperature", "_temperature_on_repair", b"_temperature_on_repair", "_top_k_first", b"_top_k_first", "_vector_weight", b"_vector_weight", "_vector_weight_on_repair", b"_vector_weight_on_repair", "accept_threshold", b"accept_threshold", "bm25_weight", b"bm25_weight", "bm25_weight_on_repair", b"bm25_weight_on_repair", "context_max_chars", b"context_max_chars", "exact", b"exact", "generator", b"generator", "max_repairs", b"max_repairs", "prune_max_chars", b"prune_max_chars", "prune_min_overlap", b"prune_min_overlap", "rerank_top_k", b"rerank_top_k", "reranker", b"reranker", "seed", b"seed", "temperature", b"temperature", "temperature_on_repair", b"temperature_on_repair", "top_k_first", b"top_k_first", "vector_weight", b"vector_weight", "vector_weight_on_repair", b"vector_weight_on_repair"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accept_threshold: _TypeAlias = _typing.Literal["accept_threshold"]  # noqa: Y015
     _WhichOneofArgType__accept_threshold: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold"]  # noqa: Y015
@@ -213,6 +221,8 @@ class AskConfig(_message.Message):
     _WhichOneofArgType__prune_min_overlap: _TypeAlias = _typing.Literal["_prune_min_overlap", b"_prune_min_overlap"]  # noqa: Y015
     _WhichOneofReturnType__rerank_top_k: _TypeAlias = _typing.Literal["rerank_top_k"]  # noqa: Y015
     _WhichOneofArgType__rerank_top_k: _TypeAlias = _typing.Literal["_rerank_top_k", b"_rerank_top_k"]  # noqa: Y015
+    _WhichOneofReturnType__reranker: _TypeAlias = _typing.Literal["reranker"]  # noqa: Y015
+    _WhichOneofArgType__reranker: _TypeAlias = _typing.Literal["_reranker", b"_reranker"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
@@ -246,6 +256,8 @@ class AskConfig(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rerank_top_k) -> _WhichOneofReturnType__rerank_top_k | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reranker) -> _WhichOneofReturnType__reranker | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__temperature) -> _WhichOneofReturnType__temperature | None: ...
@@ -262,8 +274,8 @@ Global___AskConfig: _TypeAlias = AskConfig  # noqa: Y015
 
 @_typing.final
 class Filter(_message.Message):
-    """Which passages may be found. A passage qualifies if its document satisfies every list that is not empty; without any
-    entry all do. Texts are compared in Unicode NFC and otherwise as they are: case and white space count, and order and
+    """Which passages may be found. A passage qualifies if its document satisfies every list that is not empty and every year
+    that is set; without any of them all do. Texts are compared in Unicode NFC and otherwise as they are: case and white space count, and order and
     repeats do not. The result is the ranking of all passages less those that do not qualify; if none does, a search finds
     nothing and an answer is an abstention.
     """
@@ -272,6 +284,14 @@ class Filter(_message.Message):
 
     DOCUMENT_IDS_FIELD_NUMBER: _builtins.int
     PATH_PREFIXES_FIELD_NUMBER: _builtins.int
+    FIRST_YEAR_FIELD_NUMBER: _builtins.int
+    LAST_YEAR_FIELD_NUMBER: _builtins.int
+    first_year: _builtins.int
+    """The document was published in this year or later, 0 to 9999. With either year set, documents whose year of
+    publication is unknown do not qualify. Unset: no bound.
+    """
+    last_year: _builtins.int
+    """The document was published in this year or earlier, 0 to 9999, not before first_year. Unset: no bound."""
     @_builtins.property
     def document_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Ids of documents, `document_id` of Passage; one of them must be that of the passage's document. An unknown one
@@ -289,12 +309,21 @@ class Filter(_message.Message):
         *,
         document_ids: _abc.Iterable[_builtins.str] | None = ...,
         path_prefixes: _abc.Iterable[_builtins.str] | None = ...,
+        first_year: _builtins.int | None = ...,
+        last_year: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_first_year", b"_first_year", "_last_year", b"_last_year", "first_year", b"first_year", "last_year", b"last_year"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["document_ids", b"document_ids", "path_prefixes", b"path_prefixes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_first_year", b"_first_year", "_last_year", b"_last_year", "document_ids", b"document_ids", "first_year", b"first_year", "last_year", b"last_year", "path_prefixes", b"path_prefixes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__first_year: _TypeAlias = _typing.Literal["first_year"]  # noqa: Y015
+    _WhichOneofArgType__first_year: _TypeAlias = _typing.Literal["_first_year", b"_first_year"]  # noqa: Y015
+    _WhichOneofReturnType__last_year: _TypeAlias = _typing.Literal["last_year"]  # noqa: Y015
+    _WhichOneofArgType__last_year: _TypeAlias = _typing.Literal["_last_year", b"_last_year"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__first_year) -> _WhichOneofReturnType__first_year | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__last_year) -> _WhichOneofReturnType__last_year | None: ...
 
 Global___Filter: _TypeAlias = Filter  # noqa: Y015
 

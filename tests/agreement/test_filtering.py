@@ -18,6 +18,7 @@ DIM = 8
 words = st.sampled_from(["attention", "dropout", "layer", "unit", "the"])
 # Few letters, so that texts share beginnings; composed and decomposed ones, and one that sorts behind all others.
 names = st.text(st.sampled_from("ab/\u00e9e\u0301\U0010ffff"), max_size=5)
+years = st.sampled_from([0, 1000, 1999, 2000, 2001, 9999])
 weights = st.sampled_from([(0.0, 1.0), (1.0, 0.0), (0.5, 0.5), (0.7, 0.3), (1000.0, 1e-3)])
 
 
@@ -25,6 +26,7 @@ weights = st.sampled_from([(0.0, 1.0), (1.0, 0.0), (0.5, 0.5), (0.7, 0.3), (1000
 class Document:
     name: str
     path: str
+    year: int
     passages: tuple[str, ...]
 
 
@@ -39,7 +41,9 @@ class Index:
 
 
 documents = st.lists(
-    st.builds(Document, names, names, st.lists(st.lists(words, max_size=3).map(" ".join), max_size=6).map(tuple)),
+    st.builds(
+        Document, names, names, years, st.lists(st.lists(words, max_size=3).map(" ".join), max_size=6).map(tuple)
+    ),
     min_size=1,
     max_size=12,
 )
@@ -47,10 +51,16 @@ filters = st.builds(
     Filter,
     document_ids=st.lists(names, max_size=4).map(tuple),
     path_prefixes=st.lists(names, max_size=3).map(tuple),
+    first_year=st.none() | years,
+    last_year=st.none() | years,
 )
 
 
 def qualifies(document: Document, wanted: Filter) -> bool:
+    if wanted.first_year is not None and (document.year == 0 or document.year < wanted.first_year):
+        return False
+    if wanted.last_year is not None and (document.year == 0 or document.year > wanted.last_year):
+        return False
     name, path = (unicodedata.normalize("NFC", text) for text in (document.name, document.path))
     return (not wanted.document_ids or name in wanted.document_ids) and (
         not wanted.path_prefixes or any(path.startswith(prefix) for prefix in wanted.path_prefixes)
@@ -61,6 +71,7 @@ def arranged(papers: list[Document]) -> Documents:
     return Documents(
         ids=[paper.name for paper in papers],
         paths=[paper.path for paper in papers],
+        years=[paper.year for paper in papers],
         passage_counts=[len(paper.passages) for paper in papers],
     )
 

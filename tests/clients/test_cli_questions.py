@@ -249,10 +249,25 @@ def test_documents_and_paths_become_a_filter(server, rag, command):
     assert not without.HasField("filter")
 
 
-def test_a_filter_that_is_no_unicode_is_refused(server, rag):
-    result = rag("search", "q", "--path", "\udcff")
+@pytest.mark.parametrize("command", ["ask", "search"])
+def test_years_become_a_filter(server, rag, command):
+    server.on("Ask", _answer())
+    server.on("Search", query_pb2.SearchResponse())
+    rag(command, "q", "--from-year", "2014", "--to-year", "2016", "--path", "a/")
+    rag(command, "q", "--from-year", "0")
+    rag(command, "q", "--to-year", "-1")
+    assert [request.filter for request in server.seen[command.title()]] == [
+        query_pb2.Filter(first_year=2014, last_year=2016, path_prefixes=["a/"]),
+        query_pb2.Filter(first_year=0),
+        query_pb2.Filter(last_year=-1),  # the service says what is wrong with it
+    ]
+
+
+@pytest.mark.parametrize("option", [("--path", "\udcff"), ("--to-year", "99999999999"), ("--from-year", "soon")])
+def test_a_filter_that_the_message_cannot_hold_is_refused(server, rag, option):
+    result = rag("search", "q", *option)
     assert result.exit_code == ExitCode.USAGE
-    assert result.stderr.startswith("error: ")
+    assert "rror: " in result.stderr
     assert not server.seen
 
 

@@ -112,6 +112,42 @@ def test_fact_at_the_end_of_a_long_file_is_found_and_cited(pair: Pair) -> None:
     assert text.encode()[int(citation["start_byte"]) : int(citation["end_byte"])].decode() == citation["quote"]
 
 
+def test_papers_are_found_by_their_year(pair: Pair) -> None:
+    directory = pair.directory / "years"
+    directory.mkdir()
+    (directory / "old.md").write_text("---\ntitle: Old\ndate: 1999-05-04\n---\nThe numbat eats termites.\n")
+    (directory / "new.md").write_text("---\ntitle: New\nyear: 2020\n---\nThe numbat eats ants.\n")
+    (directory / "undated.md").write_text("# Undated\nThe numbat eats both.\n")
+    pair.json("ingest", directory)
+    for years, expected in (
+        ((), {"old.md", "new.md", "undated.md"}),
+        (("--from-year", "2000"), {"new.md"}),
+        (("--from-year", "1999", "--to-year", "1999"), {"old.md"}),
+        (("--to-year", "1998"), set()),
+    ):
+        found = pair.json("search", "What does the numbat eat?", "--corpus", "years", *years)
+        assert {source["passage"]["document_id"] for source in found["sources"]} == expected
+    refused = pair.run("ask", "q", "--from-year", "2001", "--to-year", "2000")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "filter.last_year" in refused.stderr
+
+
+def test_a_collection_is_ingested_and_measured(pair: Pair) -> None:
+    directory = pair.directory / "beir"
+    (directory / "qrels").mkdir(parents=True)
+    animals = ("numbat", "quokka", "zyzzyva")
+    lines = [json.dumps({"_id": f"d-{animal}", "text": f"The {animal} is an animal."}) for animal in animals]
+    (directory / "corpus.jsonl").write_text("\n".join(lines))
+    lines = [json.dumps({"_id": animal, "text": f"What is a {animal}?"}) for animal in animals]
+    (directory / "queries.jsonl").write_text("\n".join(lines))
+    rows = ["query-id\tcorpus-id\tscore", *(f"{animal}\td-{animal}\t1" for animal in animals)]
+    (directory / "qrels" / "test.tsv").write_text("\n".join(rows))
+    corpus_id = pair.json("ingest", directory)["result"]["index"]["corpus_id"]
+    found = pair.json("eval", "retrieval", "--beir", directory, "--corpus", "beir", "--concurrency", "2")
+    assert (found["corpus_id"], found["queries"]) == (corpus_id, 3)
+    assert found["ndcg_at_10"] == found["recall_at_10"] == found["recall_at_100"] == found["mrr_at_10"] == 1.0
+
+
 def test_unicode_comes_back_byte_identical(pair: Pair) -> None:
     sentences = {
         "chinese": "注意力机制是一种神经网络方法。",

@@ -120,6 +120,7 @@ class TestRoundTrip:
         assert opened.positions(Filter(document_ids=("doc-4.txt", "doc-1.txt"))).tolist() == [1, 4]
         assert opened.positions(Filter(path_prefixes=("doc-3", "doc-2.txt"))).tolist() == [2, 3]
         assert opened.positions(Filter(path_prefixes=("doc-33",))).tolist() == []
+        assert opened.positions(Filter(first_year=2002, last_year=2003)).tolist() == [2, 3]
 
     def test_what_is_written_can_be_read_while_building(self, tmp_path: Path) -> None:
         builder = IndexBuilder(tmp_path / "staging")
@@ -224,6 +225,9 @@ class TestDamage:
             (b'"title"', b'"other"'),
             (b'"first_passage":0', b'"first_passage":1'),
             (b'"first_passage":5', b'"first_passage":4'),
+            (b'"year":2000', b'"year":"20"'),
+            (b'"year":2000', b'"year":-200'),
+            (b'"authors":["Ada Lovelace","Alan Turing"]', b'"authors":' + b"1" * 30),
             (b'"passage_count":1', b'"passage_count":2'),
             (b'"passage_count":1}\n{"document_id":"doc-1', b'"passage_count":-}\n{"document_id":"doc-1'),
         ],
@@ -262,7 +266,7 @@ class TestDamage:
                 check(index)
             assert caught.value.metadata["file"] == MANIFEST
 
-    @pytest.mark.parametrize("content", [b"", b"[]", b"null", b'"x"', b"{", b"\xff", b'{"format": 1}'])
+    @pytest.mark.parametrize("content", [b"", b"[]", b"null", b'"x"', b"{", b"\xff", b'{"format": 2}'])
     def test_that_leaves_no_manifest_is_named(self, index: Path, content: bytes) -> None:
         (index / MANIFEST).write_bytes(content)
         with pytest.raises(IndexDamaged) as caught:
@@ -324,7 +328,7 @@ class TestPlantedCode:
 
 
 class TestFormats:
-    @pytest.mark.parametrize("version", [0, 2, 99, "1", None])
+    @pytest.mark.parametrize("version", [0, 1, 99, "1", None])
     def test_of_another_version_are_refused(self, index: Path, version: object) -> None:
         change_manifest(index, lambda document: document.update(format=version))
         with pytest.raises(FormatUnsupported, match="ingest the corpus again") as caught:
@@ -337,7 +341,7 @@ class TestFormats:
             OpenIndex(index)
 
     def test_of_a_later_version_are_not_called_damaged_for_their_fields(self, index: Path) -> None:
-        change_manifest(index, lambda document: document.update(format=2, shards=[]))
+        change_manifest(index, lambda document: document.update(format=3, shards=[]))
         with pytest.raises(FormatUnsupported):
             read_manifest(index)
 

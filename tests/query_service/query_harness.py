@@ -87,7 +87,13 @@ def records(documents: Mapping[str, str]) -> list[list[PassageRecord]]:
 
 
 def build(
-    paths: DataPaths, documents: Mapping[str, str], model: str = "hashing-64", *, linked: bool = False, **manifest: Any
+    paths: DataPaths,
+    documents: Mapping[str, str],
+    model: str = "hashing-64",
+    years: Mapping[str, int] | None = None,
+    *,
+    linked: bool = False,
+    **manifest: Any,
 ) -> str:
     """Puts an index in its place, without publishing it to a corpus; returns its corpus_id.
 
@@ -97,14 +103,16 @@ def build(
     by_document = records(documents)
     passages = [passage for group in by_document for passage in group]
     texts = ["\n".join(filter(None, (p.title, p.section, p.text))) for p in passages]
-    corpus_id = digest([model, linked, sorted(documents.items())]).hex()[:16]
+    years = years or {}
+    corpus_id = digest([model, linked, sorted(documents.items()), years]).hex()[:16]
     builder = IndexBuilder(paths.staging / f"{corpus_id}-{threading.get_ident()}")
     builder.write_array(PASSAGE_OFFSETS, builder.write_lines(PASSAGES, passages))
     position, infos = 0, []
     for (name, text), group in zip(documents.items(), by_document, strict=True):
         infos.append(
             DocumentRecord(
-                document_id=name, path=name, title=group[0].title, size_bytes=len(text.encode()),
+                document_id=name, path=name, title=group[0].title, year=years.get(name, 0), authors=(),
+                doi="", size_bytes=len(text.encode()),
                 first_passage=position, passage_count=len(group),
             )
         )  # fmt: skip

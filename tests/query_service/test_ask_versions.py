@@ -137,7 +137,7 @@ def damage(service: Service, corpus_id: str, how: str) -> None:
             (directory / "meta.json").write_bytes(b"{")
         case "format":
             text = (directory / "meta.json").read_text()
-            (directory / "meta.json").write_text(text.replace('"format": 1', '"format": 99'))
+            (directory / "meta.json").write_text(text.replace('"format": 2', '"format": 99'))
         case "gone":
             directory.rename(directory.with_name(".gone"))
 

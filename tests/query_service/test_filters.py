@@ -144,3 +144,60 @@ def test_the_largest_filter_is_served(library: Service) -> None:
     largest = of(*[f"{number:01024}" for number in range(999)], "dropout.txt", paths=["x" * 1024] * 99 + ["drop"])
     assert len(library.search(QUESTION, filter=largest).sources) == 3
     assert library.ask(QUESTION, filter=largest).accepted
+
+
+YEARS = {"dropout.txt": 2014, "batchnorm.txt": 2015}
+"""The third paper's is unknown."""
+
+
+@pytest.mark.parametrize(
+    ("bounds", "papers"),
+    [
+        ({"first_year": 2014, "last_year": 2014}, {"dropout.txt"}),
+        ({"first_year": 2015}, {"batchnorm.txt"}),
+        ({"last_year": 2014}, {"dropout.txt"}),
+        ({"first_year": 0}, set(YEARS)),
+        ({"first_year": 0, "document_ids": ["batchnorm.txt", "transfer.txt"]}, {"batchnorm.txt"}),
+        ({"last_year": 2013}, set()),
+        ({"last_year": 0}, set()),
+    ],
+    ids=str,
+)
+def test_years(service: Service, bounds: dict[str, Any], papers: set[str]) -> None:
+    service.publish("library", LIBRARY, years=YEARS)
+    query = "dropout, batch normalization, transfer learning"
+    whole = service.search(query).sources
+    assert {source.passage.document_id for source in whole} == set(LIBRARY)
+    found = service.search(query, filter=pb.Filter(**bounds))
+    assert facts(found.sources) == facts([source for source in whole if source.passage.document_id in papers])
+    asked = service.ask(query, filter=pb.Filter(**bounds))
+    assert {source.passage.document_id for source in asked.sources} <= papers
+    assert bool(asked.sources) == bool(papers)
+
+
+def test_years_have_their_own_entries_in_the_caches(service: Service) -> None:
+    service.publish("library", LIBRARY, years=YEARS)
+    bounds: list[dict[str, int]] = [
+        {}, {"first_year": 0}, {"last_year": 2014}, {"first_year": 2014}, {"first_year": 2014, "last_year": 2014}
+    ]  # fmt: skip
+    for seen in (False, True):
+        for bound in bounds:
+            assert service.search(QUESTION, filter=pb.Filter(**bound)).cache.retrieval_hit is seen
+            assert service.ask(QUESTION, filter=pb.Filter(**bound)).cache.answer_hit is seen
+
+
+@pytest.mark.parametrize(
+    ("bounds", "fields"),
+    [
+        ({"first_year": -1}, {"filter.first_year"}),
+        ({"first_year": 10000}, {"filter.first_year"}),
+        ({"last_year": -1, "first_year": 10000}, {"filter.first_year", "filter.last_year"}),
+        ({"first_year": 2015, "last_year": 2014}, {"filter.last_year"}),
+        ({"first_year": 1, "last_year": 0}, {"filter.last_year"}),
+        ({"first_year": 10000, "document_ids": [""]}, {"filter.first_year", "filter.document_ids"}),
+    ],
+    ids=str,
+)
+def test_years_out_of_range(service: Service, bounds: dict[str, Any], fields: set[str]) -> None:
+    for call in (service.ask, service.search):
+        assert set(violations(lambda call=call: call("q", filter=pb.Filter(**bounds)))) == fields  # type: ignore[misc]

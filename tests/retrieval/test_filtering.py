@@ -5,6 +5,7 @@ from rag_papers.retrieval.filtering import Documents, Filter
 DOCUMENTS = Documents(
     ids=["b", "a", "caf\u00e9", "empty"],
     paths=["2015/b.md", "2016/a.md", "2015/cafe\u0301.md", "2017"],
+    years=[2015, 0, 2016, 2017],
     passage_counts=[2, 1, 3, 0],
 )
 
@@ -34,8 +35,33 @@ def test_positions(ids: tuple[str, ...], prefixes: tuple[str, ...], positions: l
     assert DOCUMENTS.positions(Filter(document_ids=ids, path_prefixes=prefixes)).tolist() == positions
 
 
+@pytest.mark.parametrize(
+    ("first", "last", "positions"),
+    [
+        (None, None, [0, 1, 2, 3, 4, 5]),
+        (2015, 2015, [0, 1]),
+        (2016, None, [3, 4, 5]),
+        (None, 2015, [0, 1]),
+        (0, None, [0, 1, 3, 4, 5]),
+        (None, 9999, [0, 1, 3, 4, 5]),
+        (0, 0, []),
+        (None, 0, []),
+        (2018, None, []),
+        (2017, 2017, []),
+    ],
+)
+def test_years_are_inclusive_and_leave_out_what_has_none(
+    first: int | None, last: int | None, positions: list[int]
+) -> None:
+    assert DOCUMENTS.positions(Filter(first_year=first, last_year=last)).tolist() == positions
+    both = Filter(first_year=first, last_year=last, document_ids=("b",))
+    assert DOCUMENTS.positions(both).tolist() == [position for position in positions if position < 2]
+
+
 def test_documents_with_the_same_id_or_path_count_together() -> None:
-    documents = Documents(ids=["x", "y", "x"], paths=["c.jsonl", "c.jsonl", "d.jsonl"], passage_counts=[1, 2, 1])
+    documents = Documents(
+        ids=["x", "y", "x"], paths=["c.jsonl", "c.jsonl", "d.jsonl"], years=[0, 0, 0], passage_counts=[1, 2, 1]
+    )
     assert documents.positions(Filter(document_ids=("x",))).tolist() == [0, 3]
     assert documents.positions(Filter(path_prefixes=("c",))).tolist() == [0, 1, 2]
 
@@ -50,3 +76,5 @@ def test_a_filter_without_entries_leaves_nothing_out() -> None:
     assert not Filter()
     assert Filter(document_ids=("a",))
     assert Filter(path_prefixes=("a",))
+    assert Filter(first_year=0)
+    assert Filter(last_year=0)

@@ -2,7 +2,7 @@
 
 import click
 
-from rag_client.cli import ask, cache, index, ingest, jobs, serve
+from rag_client.cli import ask, cache, evaluation, index, ingest, jobs, serve
 from rag_client.cli.command import Group
 from rag_papers import __version__
 
@@ -17,5 +17,15 @@ def main() -> None:
     """
 
 
-for _command in (serve.serve, ingest.ingest, ask.ask, ask.search, ask.plan, jobs.jobs, index.index, cache.cache):
+for _command in (
+    serve.serve,
+    ingest.ingest,
+    ask.ask,
+    ask.search,
+    ask.plan,
+    jobs.jobs,
+    index.index,
+    cache.cache,
+    evaluation.evaluation,
+):
     main.add_command(_command)

@@ -59,7 +59,7 @@ def run(
         emit(StartIngestResponse(job=job), [job.job_id], as_json=as_json)
         give_hint(f"follow it with: rag jobs watch {job.job_id}")
         return
-    job = follow(client, job, progress.on_stderr())
+    job = follow(client, job, progress.job_on_stderr())
     if as_json:
         print_json(job)
     conclude(job, quiet=as_json)

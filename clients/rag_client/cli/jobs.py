@@ -69,7 +69,7 @@ def watch(client: "IngestClient", as_json: bool, job_id: str) -> None:
     """
     from rag_papers.v1.resources_pb2 import Job
 
-    reporting = _json_lines() if as_json else progress.on_stderr()
+    reporting = _json_lines() if as_json else progress.job_on_stderr()
     conclude(follow(client, Job(job_id=job_id), reporting), quiet=as_json)
 
 

@@ -103,37 +103,63 @@ def cache_options(command: F) -> Callable[..., None]:
 
 
 def filter_options(command: F) -> Callable[..., None]:
-    """--document and --path, passed on as the contract's filter."""
+    """--document, --path, --from-year and --to-year, passed on as the contract's filter."""
 
+    @click.option("--to-year", "last_year", type=int, metavar="YEAR", help="Only papers known to be of then or before.")
+    @click.option(
+        "--from-year", "first_year", type=int, metavar="YEAR", help="Only papers known to be of then or later."
+    )
     @click.option(
         "--path", "path_prefixes", multiple=True, metavar="PREFIX", help="Only papers whose path begins so; repeatable."
     )
     @click.option("--document", "document_ids", multiple=True, metavar="ID", help="Only this document; repeatable.")
     @functools.wraps(command)
-    def filtered(*args: Any, document_ids: tuple[str, ...], path_prefixes: tuple[str, ...], **kwargs: Any) -> None:
+    def filtered(
+        *args: Any,
+        document_ids: tuple[str, ...],
+        path_prefixes: tuple[str, ...],
+        first_year: int | None,
+        last_year: int | None,
+        **kwargs: Any,
+    ) -> None:
         from rag_papers.v1.query_pb2 import Filter
 
         try:
-            wanted = Filter(document_ids=document_ids, path_prefixes=path_prefixes)
-        except ValueError as error:  # an argument is no Unicode
+            wanted = Filter(
+                document_ids=document_ids, path_prefixes=path_prefixes, first_year=first_year, last_year=last_year
+            )
+        except ValueError as error:  # an argument is no Unicode, or no number that the field holds
             raise InvalidRequest(str(error)) from error
-        command(*args, filter=wanted if document_ids or path_prefixes else None, **kwargs)
+        command(*args, filter=wanted if wanted.ByteSize() else None, **kwargs)
 
     return filtered
 
 
 def retrieval_options(command: F) -> F:
     """Where to look, and how the ranking is made."""
+    # What the field holds; the service says which of it is too much.
+    held = click.IntRange(-(1 << 31), (1 << 31) - 1)
+    return corpus_options(
+        click.option("--top-k", type=held, metavar="N", help="Passages to retrieve.")(weight_options(command))
+    )
+
+
+def weight_options(command: F) -> F:
+    """--bm25-weight and --vector-weight."""
     for option in (
         click.option(
             "--exact", is_flag=True, default=None, help="Compare all vectors, also where an approximate index exists."
         ),
         click.option("--vector-weight", type=float, help="Weight of the vectors in the ranking."),
         click.option("--bm25-weight", type=float, help="Weight of BM25 in the ranking."),
-        # What the field holds; the service says which of it is too much.
-        click.option(
-            "--top-k", type=click.IntRange(-(1 << 31), (1 << 31) - 1), metavar="N", help="Passages to retrieve."
-        ),
+    ):
+        command = option(command)
+    return command
+
+
+def corpus_options(command: F) -> F:
+    """--corpus and --corpus-id."""
+    for option in (
         click.option("--corpus-id", default="", metavar="ID", help="A version; default: the active one."),
         click.option("--corpus", default="", metavar="NAME", help="The corpus; default: the one published last."),
     ):

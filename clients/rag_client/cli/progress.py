@@ -1,4 +1,4 @@
-"""A running job on stderr: a live bar on a terminal, a few plain lines elsewhere."""
+"""What takes its time on stderr: a live bar on a terminal, a few plain lines elsewhere."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,13 +13,23 @@ if TYPE_CHECKING:
 
     from rag_papers.v1.resources_pb2 import Job
 
+Show = Callable[[str, float, str], None]
+"""Shows what is being done, the share of it that is done in [0, 1], and how much that is in words."""
+
 Reporter = Callable[["Job"], None]
 """Shows a job as it is now."""
 
 
 @contextmanager
-def on_stderr() -> Iterator[Reporter]:
+def job_on_stderr() -> Iterator[Reporter]:
     """A reporter for people."""
+    with on_stderr() as show:
+        yield lambda job: show(phase(job), job.progress, passages(job))
+
+
+@contextmanager
+def on_stderr() -> Iterator[Show]:
+    """A bar, or lines, for people."""
     from rich.console import Console
 
     console = Console(stderr=True)
@@ -31,33 +41,33 @@ def on_stderr() -> Iterator[Reporter]:
 
 
 @contextmanager
-def _bar(console: "Console") -> Iterator[Reporter]:
+def _bar(console: "Console") -> Iterator[Show]:
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         TaskProgressColumn(),
-        TextColumn("{task.fields[passages]}", markup=False),
+        TextColumn("{task.fields[detail]}", markup=False),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=console) as progress:
-        task = progress.add_task("", total=1.0, passages="")
+        task = progress.add_task("", total=1.0, detail="")
 
-        def show(job: "Job") -> None:
-            progress.update(task, completed=job.progress, description=phase(job), passages=passages(job))
+        def show(name: str, share: float, detail: str) -> None:
+            progress.update(task, completed=share, description=name, detail=detail)
 
         yield show
 
 
-def _plain() -> Reporter:
+def _plain() -> Show:
     last: tuple[str, int] | None = None
 
-    def show(job: "Job") -> None:
+    def show(name: str, share: float, detail: str) -> None:
         nonlocal last
-        step = (phase(job), int(job.progress * 10 + 1e-9))
+        step = (name, int(share * 10 + 1e-9))
         if step != last:
             last = step
-            click.echo(f"{phase(job):<9} {job.progress:>4.0%}  {passages(job)}".rstrip(), err=True)
+            click.echo(f"{name:<9} {share:>4.0%}  {detail}".rstrip(), err=True)
 
     return show

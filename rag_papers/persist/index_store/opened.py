@@ -28,7 +28,7 @@ from rag_papers.persist.index_store.files import (
 from rag_papers.persist.index_store.manifest import read_manifest
 from rag_papers.persist.index_store.records import DocumentRecord, PassageRecord, parsed
 from rag_papers.retrieval.bm25 import Bm25, Postings
-from rag_papers.retrieval.filtering import Documents, Filter
+from rag_papers.retrieval.filtering import LAST_YEAR, Documents, Filter
 from rag_papers.retrieval.graph import GRAPH, Graph
 from rag_papers.retrieval.vectors import VectorSearch
 
@@ -122,6 +122,8 @@ class OpenIndex:
         for number, record in enumerate(records, start=1):
             if not (isinstance(record.document_id, str) and isinstance(record.path, str)):
                 raise damaged(path, f"line {number}: an id or a path is no text")
+            if not isinstance(record.year, int) or not 0 <= record.year <= LAST_YEAR:
+                raise damaged(path, f"line {number}: its year is none")
             if (
                 not isinstance(record.passage_count, int)
                 or record.passage_count < 0
@@ -134,6 +136,7 @@ class OpenIndex:
         return Documents(
             ids=[record.document_id for record in records],
             paths=[record.path for record in records],
+            years=[record.year for record in records],
             passage_counts=[record.passage_count for record in records],
         )
 

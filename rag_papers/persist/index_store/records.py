@@ -34,11 +34,20 @@ class DocumentRecord:
     document_id: str
     path: str
     title: str
+    year: int
+    """Of publication, up to 9999; 0: unknown."""
+    authors: tuple[str, ...]
+    """Empty: unknown."""
+    doi: str
+    """Empty: unknown."""
     size_bytes: int
     """Size of the extracted text in UTF-8, bytes."""
     first_passage: int
     """Position of its first passage; the others follow."""
     passage_count: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "authors", tuple(self.authors))  # JSON has lists
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
