@@ -8,7 +8,7 @@ from ingest_service.scan import Scan, open_regular
 from rag_papers.persist.hashing import Canonical, digest
 from rag_papers.persist.index_store import FORMAT
 from rag_papers.retrieval.analysis import ANALYZER
-from rag_papers.retrieval.encoder import Encoder
+from rag_papers.retrieval.encoders import Encoder
 from rag_papers.retrieval.graph import GRAPH
 
 _BLOCK = 1 << 20

@@ -20,6 +20,8 @@ class Task:
     exact_passages: int
     cache_db: str
     indexes: str
+    models: str
+    """Where frozen models lie."""
     staging: str
     """Where to build; becomes the index by a rename."""
 

@@ -72,7 +72,9 @@ def test_another_value_of_any_part_of_the_key_misses(cache: AnswerCache, change:
 
 def test_every_part_of_the_key_has_its_test() -> None:
     parts = {field.name for field in dataclasses.fields(AnswerKey)}
-    assert parts == {"query", "intent", "corpus_id", "filter", "config", "generator", "reranker", "pipeline"}
+    assert parts == {
+        "query", "intent", "corpus_id", "filter", "approximate", "config", "generator", "reranker", "pipeline",
+    }  # fmt: skip
 
 
 def test_the_order_of_the_settings_does_not_matter(cache: AnswerCache) -> None:
