@@ -183,6 +183,7 @@ class JobManager:
             model_download=self._settings.model_download,
             use_cache=job.use_cache,
             max_file_bytes=self._settings.max_file_bytes,
+            exact_passages=self._settings.exact_passages,
             cache_db=str(self._paths.cache_db),
             indexes=str(self._paths.indexes),
             models=str(self._paths.models),

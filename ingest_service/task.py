@@ -17,6 +17,7 @@ class Task:
     model_download: bool
     use_cache: bool
     max_file_bytes: int
+    exact_passages: int
     cache_db: str
     indexes: str
     models: str

@@ -75,6 +75,9 @@ class Settings:
         3, "versions of a corpus that are kept when one is published, that one included", unit="versions", low=1
     )
     max_file_bytes: int = _setting(64 << 20, "largest file, or line of a BEIR file, that is read", unit="bytes", low=1)
+    exact_passages: int = _setting(
+        130_000, "passages above which an ingest builds an approximate index of the vectors", unit="passages", low=0
+    )
     heartbeat_seconds: float = _setting(
         5.0, "pause after which a watch repeats an unchanged job", unit="seconds", low=0.01
     )
