@@ -71,7 +71,7 @@ def test_another_value_of_any_part_of_the_key_misses(cache: RetrievalCache, chan
 
 def test_every_part_of_the_key_has_its_test() -> None:
     parts = {field.name for field in dataclasses.fields(RetrievalKey)}
-    assert parts == {"query", "corpus_id", "filter", "top_k", "bm25_weight", "vector_weight"}
+    assert parts == {"query", "corpus_id", "filter", "top_k", "bm25_weight", "vector_weight", "approximate"}
 
 
 def test_composed_and_decomposed_queries_are_one(cache: RetrievalCache) -> None:
