@@ -3,6 +3,8 @@
 It holds the vectors as signed bytes, scaled by one factor. Sums of products of bytes are exact, so that the graph is
 the same on every processor; one thread inserts in the order of position, so that it is the same in every run. Of equal
 vectors the first alone is in the graph: many copies would be each other's only neighbours, and the rest out of reach.
+
+usearch is imported when it is needed, and not before: torch, imported after it, never ends tracing a model.
 """
 
 import hashlib
@@ -11,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from usearch.index import Index
 
 GRAPH = "usearch-1"
 """Identity of the graph: of the library's file and the parameters below; part of the ids of indexes that have one."""
@@ -31,6 +32,8 @@ def build_graph(
     Returns the vectors that are not in it, (c, 2), ascending: the position of the one that stands for it, its own.
     `on_progress` is told how many vectors are done.
     """
+    from usearch.index import Index
+
     count, dim = vectors.shape
     blocks = [slice(start, start + _BLOCK) for start in range(0, count, _BLOCK)]
     # One factor for all: of the products, which are sums over whole rows, it leaves the order as it is.
@@ -63,6 +66,8 @@ class Graph:
 
         `data` must be verified: usearch follows the numbers in it wherever they lead.
         """
+        from usearch.index import Index
+
         self._copies = copies
         self._data = data  # usearch keeps no reference
         try:

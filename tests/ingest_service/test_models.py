@@ -3,6 +3,8 @@
 import importlib.util
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import grpc
@@ -107,3 +109,9 @@ class TestWhatIsEmbedded:
     def test_is_an_error_of_the_chunker_if_it_is_too_long_alone(self) -> None:
         with pytest.raises(Internal, match="a#0 has 257 tokens"):
             fitting_texts([self.passage(0, 257)], HashingEncoder(8))
+
+
+def test_whatever_a_worker_imports_first_leaves_torch_able_to_trace() -> None:
+    """usearch, imported before torch, would make torch's tracer run for ever."""
+    code = "import sys, ingest_service.worker, ingest_service.freezing; assert 'usearch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
