@@ -1,8 +1,9 @@
 """Chunking: documents to passages, runs of whole sentences that fit the encoder's window."""
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 
-from ingest_service.readers.document import Document, Section
+from ingest_service.readers.document import Document, PageStart, Section
 from rag_papers.persist.index_store import PassageRecord
 from rag_papers.retrieval.sentences import Span, sentences
 
@@ -44,14 +45,20 @@ def chunk(document: Document, path: str, *, max_tokens: int, count_tokens: Count
             title=document.title,
             path=path,
             section=heading,
-            first_page=0,
-            last_page=0,
+            first_page=_page(document.pages, span.start),
+            last_page=_page(document.pages, span.end - 1),
             start_byte=start,
             end_byte=end,
             text=document.text[span.start : span.end],
         )
         for number, ((heading, span), start, end) in enumerate(zip(spans, starts, ends, strict=True))
     ]
+
+
+def _page(pages: Sequence[PageStart], position: int) -> int:
+    """The page of a character; 0 where there are none."""
+    number = bisect_right(pages, position, key=lambda page: page.start)
+    return pages[number - 1].page if number else 0
 
 
 def _pack(text: str, section: Section, budget: int, count_tokens: CountTokens) -> list[Span]:

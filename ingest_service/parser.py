@@ -18,9 +18,6 @@ from typing import Any
 from ingest_service.readers.confined import CONFINED_READERS
 from rag_papers.persist.index_store import FileError
 
-OUT_OF_MEMORY = 77
-"""Exit code after an answer that reports PARSE_MEMORY: what a failed allocation leaves behind is not trusted."""
-
 
 def main(seconds: float, memory_bytes: int) -> int:
     """Answers requests until the worker ends."""
@@ -38,16 +35,13 @@ def main(seconds: float, memory_bytes: int) -> int:
         try:
             answer = _answer(data=data, **request)
         except MemoryError:
-            error = FileError(
-                path=request["path"], reason="PARSE_MEMORY", message=f"parsing it takes more than {memory_bytes} bytes"
-            )
-            answers.write(_line([{"error": dataclasses.asdict(error)}]))
-            answers.flush()
-            return OUT_OF_MEMORY
+            message = f"parsing it takes more than {memory_bytes} bytes"
+            error = FileError(path=request["path"], reason="PARSE_MEMORY", message=message)
+            answer = _line([{"error": dataclasses.asdict(error)}])
         del data
+        signal.setitimer(signal.ITIMER_REAL, 0)
         answers.write(answer)
         answers.flush()
-        signal.setitimer(signal.ITIMER_REAL, 0)
     return 0
 
 

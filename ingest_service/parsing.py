@@ -1,5 +1,6 @@
 """The parser process as a worker sees it: a file that hangs, swells or crashes it costs that file alone."""
 
+import contextlib
 import json
 import signal
 import subprocess
@@ -7,10 +8,12 @@ import sys
 from collections.abc import Iterator
 from typing import Any, Self
 
-from ingest_service.parser import OUT_OF_MEMORY
 from ingest_service.readers.bibliography import Bibliography
 from ingest_service.readers.document import ByteSource, Document, PageStart, Section, read_bytes
 from rag_papers.persist.index_store import FileError
+
+UNSETTLED = frozenset(("PARSE_TIMEOUT", "PARSE_MEMORY", "PARSE_CRASHED"))
+"""Reasons for which the same file may be read at another time, or under other limits."""
 
 _ABORTS = frozenset((signal.SIGABRT, signal.SIGTRAP, signal.SIGILL))
 """How libraries in C end a process that gets no more memory."""
@@ -32,19 +35,17 @@ class Parser:
         process = self._process = self._process or self._start()
         assert process.stdin and process.stdout
         request = {"path": path, "suffix": suffix, "limit": limit, "size": len(data)}
-        try:
+        with contextlib.suppress(BrokenPipeError):  # it died before; that is said where its answer is missing
             process.stdin.write(json.dumps(request).encode() + b"\n" + data)
             process.stdin.flush()
-        except BrokenPipeError:
-            pass
         answer = process.stdout.readline()
         if answer.endswith(b"\n"):
-            for item in json.loads(answer):
-                yield _item(item)
-            if process.poll() is None:
-                return
-        yield from () if answer.endswith(b"\n") else (self._lost(path, process),)
-        self.close()
+            found = [_item(item) for item in json.loads(answer)]
+        else:
+            found = [self._lost(path, process)]
+        if any(isinstance(item, FileError) and item.reason in UNSETTLED for item in found):
+            self.close()  # it is dead, or what a failed allocation left behind, which nobody trusts
+        yield from found
 
     def close(self) -> None:
         """Ends the process."""

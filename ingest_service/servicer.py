@@ -51,6 +51,8 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
             violations["request_id"] = f"it has more than {convert.MAX_ID_CHARS} characters"
         if len(request.model_name) > convert.MAX_MODEL_NAME_CHARS:
             violations["model_name"] = f"it has more than {convert.MAX_MODEL_NAME_CHARS} characters"
+        if request.max_failed_files < 0:
+            violations["max_failed_files"] = "it must not be negative"
         if request.corpus:
             try:
                 valid_name(request.corpus)
@@ -64,6 +66,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
             corpus=valid_name(request.corpus) if request.corpus else name_of_directory(directory),
             model_name=request.model_name or self._settings.model,
             use_cache=request.use_cache if request.HasField("use_cache") else True,
+            max_failed_files=request.max_failed_files if request.HasField("max_failed_files") else None,
             request_id=request.request_id,
         )
         # Shielded, as is a cancel below: a caller that goes away in the middle must not leave a job half changed.

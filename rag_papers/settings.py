@@ -69,6 +69,12 @@ class Settings:
         3, "versions of a corpus that are kept when one is published, that one included", unit="versions", low=1
     )
     max_file_bytes: int = _setting(64 << 20, "largest file, or line of a BEIR file, that is read", unit="bytes", low=1)
+    parse_seconds: float = _setting(
+        60.0, "how long parsing one PDF, HTML or XML file may take", unit="seconds", low=0.01
+    )
+    parse_memory_bytes: int = _setting(
+        1 << 30, "memory that parsing one PDF, HTML or XML file may take", unit="bytes", low=1 << 20
+    )
     heartbeat_seconds: float = _setting(
         5.0, "pause after which a watch repeats an unchanged job", unit="seconds", low=0.01
     )

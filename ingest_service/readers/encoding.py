@@ -40,7 +40,9 @@ def decode(data: bytes, declared: str = "") -> Decoded | None:
     if best is None or best.chaos > _MOST_CHAOS:
         return None
     read = _read(data, best.encoding)
-    if read is None or any(unicodedata.category(character) in ("Cn", "Co") or _is_control(character) for character in read.text):
+    if read is None or any(
+        unicodedata.category(character) in ("Cn", "Co") or _is_control(character) for character in read.text
+    ):
         return None
     return dataclasses.replace(read, guessed=best.encoding)
 

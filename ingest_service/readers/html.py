@@ -174,7 +174,11 @@ def _bibliography(root: Any, meta: Mapping[str, str]) -> Bibliography:
         "authors": authors["dc.creator"] or authors["dcterms.creator"],
         "doi": meta.get("dc.identifier", ""),
     }
-    plain = {"author": meta.get("author", ""), "date": meta.get("article:published_time", ""), "doi": meta.get("doi", "")}
+    plain = {
+        "author": meta.get("author", ""),
+        "date": meta.get("article:published_time", ""),
+        "doi": meta.get("doi", ""),
+    }
     return bibliography(highwire, dublin_core, plain)
 
 

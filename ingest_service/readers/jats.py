@@ -203,7 +203,9 @@ def _bibliography(meta: Any) -> Bibliography:
         return bibliography()
     dates = {date.get("pub-type") or date.get("date-type") or "": date for date in _children(meta, "pub-date")}
     order = ("epub", "pub", "ppub", "epub-ppub", "collection", *dates)
-    year = next((_text_of(dates[kind], "year") for kind in order if kind in dates and _text_of(dates[kind], "year")), "")
+    year = next(
+        (_text_of(dates[kind], "year") for kind in order if kind in dates and _text_of(dates[kind], "year")), ""
+    )
     doi = next((_line(i) for i in _children(meta, "article-id") if i.get("pub-id-type") == "doi"), "")
     authors = [
         _author(contributor)
@@ -220,7 +222,9 @@ def _author(contributor: Any) -> str:
         alternatives = _find(contributor, "name-alternatives")
         name = _find(alternatives, "name") if alternatives is not None else None
     if name is not None:
-        return " ".join(filter(None, (_text_of(name, "given-names"), _text_of(name, "surname"), _text_of(name, "suffix"))))
+        return " ".join(
+            filter(None, (_text_of(name, "given-names"), _text_of(name, "surname"), _text_of(name, "suffix")))
+        )
     return _text_of(contributor, "string-name") or _text_of(contributor, "collab")
 
 
