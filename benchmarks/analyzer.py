@@ -22,7 +22,7 @@ from ingest_service.readers.document import Document
 from rag_client.evaluation import collection
 from rag_client.evaluation.measures import Measures
 from rag_papers.retrieval import analysis, bm25
-from rag_papers.retrieval.encoder import open_encoder
+from rag_papers.retrieval.encoders import open_encoder
 
 MODEL, LARGEST_LINE = "all-MiniLM-L6-v2", 64 << 20
 Keep = Callable[[str], bool]
@@ -63,6 +63,10 @@ def everything(term: str) -> bool:
     return True
 
 
+def never(part: str) -> bool:
+    return False
+
+
 def by_part(word: str) -> tuple[str, ...]:
     """The terms of a word's parts, without those of the whole."""
     return tuple(term for part in re.split(r"[.\-]", word) for term in CHOSEN(part))
@@ -76,6 +80,7 @@ VARIANTS: Mapping[str, tuple[Mapping[str, object], Keep]] = {
     "stop words kept": ({"STOP_WORDS": frozenset()}, everything),
     "hyphenated words and decimals whole alone": ({"_JOINT": re.compile(r"(?!)")}, everything),
     "hyphenated words and decimals by part alone": ({"_terms_of_word": mock.Mock(side_effect=by_part)}, everything),
+    "every hyphenated word whole as well": ({"_says_enough": never}, everything),
     "upper and lower case kept apart": ({"_fold": str}, everything),
     "accents kept": ({"_fold": str.casefold}, everything),
     "numbers left out": ({}, lambda term: not term.isdigit()),

@@ -17,9 +17,10 @@ import time
 from pathlib import Path
 
 import numpy as np
+from synthetic import CORPUS_ID, publish, texts, word, write_postings, write_texts
 
-WORDS, DIM, ROUNDS = 60_000, 384, 3
-QUERY = [f"w{number}" for number in (50, 300, 1000, 4000, 9000, 20_000)]
+WORDS, ROUNDS = 80, 3
+QUERY = [word(number) for number in (50, 300, 1000, 4000, 9000, 20_000)]
 
 
 def main(count: int) -> None:
@@ -40,67 +41,17 @@ def main(count: int) -> None:
 def write_both(directory: Path, count: int) -> None:
     from rank_bm25 import BM25Okapi
 
-    from rag_papers.persist import index_store as store
-    from rag_papers.retrieval import bm25
+    from rag_papers.persist.index_store import IndexBuilder, OpenIndex
 
-    generator = np.random.default_rng(0)
-    share = 1 / np.arange(1, WORDS + 1)
-    drawn = generator.choice(WORDS, (count, 80), p=share / share.sum())
-    passages = [[f"w{number}" for number in row] for row in drawn]
-    vectors = generator.standard_normal((count, DIM), np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-
-    builder = store.IndexBuilder(directory / "staging")
-    records = (
-        store.PassageRecord(
-            passage_id=f"{number}#0",
-            document_id=str(number),
-            title="",
-            path="corpus.jsonl",
-            section="",
-            first_page=0,
-            last_page=0,
-            start_byte=0,
-            end_byte=0,
-            text=" ".join(passage),
-        )
-        for number, passage in enumerate(passages)
-    )
-    builder.write_array(store.PASSAGE_OFFSETS, builder.write_lines(store.PASSAGES, records))
-    documents = (
-        store.DocumentRecord(
-            document_id=str(number),
-            path="corpus.jsonl",
-            title="",
-            year=0,
-            authors=(),
-            doi="",
-            size_bytes=0,
-            first_passage=number,
-            passage_count=1,
-        )
-        for number in range(count)
-    )
-    builder.write_lines(store.DOCUMENTS, documents)
-    builder.write_lines(store.FAILURES, [])
-    builder.write_postings(bm25.fit(passages))
-    builder.create_vectors(count, DIM)[:] = vectors
-    manifest = builder.finish(
-        corpus_id="0" * 16,
-        document_count=count,
-        passage_count=count,
-        dim=DIM,
-        model_name="random",
-        model_identity="random",
-        analyzer="words",
-        chunker="none",
-    )
-    store.publish(builder.directory, directory, manifest)
-
+    builder = IndexBuilder(directory / "staging")
+    write_texts(builder, count, WORDS)
+    write_postings(builder)
+    index = OpenIndex(publish(builder, count, directory))
+    passages = list(texts(count, WORDS))
     with (directory / "bm25.pkl").open("wb") as file:
-        pickle.dump(BM25Okapi(passages), file)
-    np.savez_compressed(directory / "vectors.npz", vectors=vectors)
-    (directory / "texts.json").write_text(json.dumps([" ".join(passage) for passage in passages]))
+        pickle.dump(BM25Okapi([passage.split() for passage in passages]), file)
+    np.savez_compressed(directory / "vectors.npz", vectors=index.vectors)
+    (directory / "texts.json").write_text(json.dumps(passages))
 
 
 def ours(directory: Path) -> None:
@@ -108,7 +59,7 @@ def ours(directory: Path) -> None:
     from rag_papers.retrieval.fusion import fuse
 
     start = time.perf_counter()
-    index = OpenIndex(directory / ("0" * 16))
+    index = OpenIndex(directory / CORPUS_ID)
     best = fuse(
         index.bm25.scores(QUERY),
         index.vectors @ index.vectors[7],

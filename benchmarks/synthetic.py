@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+from rag_papers.retrieval.encoder import open_encoder
 
 from rag_papers.persist import index_store as store
 from rag_papers.retrieval import bm25
-from rag_papers.retrieval.analysis import terms
+from rag_papers.retrieval.analysis import ANALYZER, terms
 
 VOCABULARY, DIM = 60_000, 384
 CORPUS_ID = "0" * 16
+MODEL = f"hashing-{DIM}"
+"""Needs no files; the vectors are random all the same."""
 _ROWS = 10_000  # made at a time
 _CONSONANTS = "bcdfghjklmnpqrtv"
 
@@ -83,9 +86,9 @@ def publish(builder: store.IndexBuilder, count: int, indexes: Path) -> Path:
         document_count=count,
         passage_count=count,
         dim=DIM,
-        model_name="random",
-        model_identity="random",
-        analyzer="words",
+        model_name=MODEL,
+        model_identity=open_encoder(MODEL).identity,
+        analyzer=ANALYZER,
         chunker="none",
     )
     store.publish(builder.directory, indexes, manifest)

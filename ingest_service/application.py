@@ -8,6 +8,7 @@ import grpc
 from ingest_service.catalog import Catalog
 from ingest_service.jobs import JobManager
 from ingest_service.ledger import JobLedger
+from ingest_service.models import Models
 from ingest_service.servicer import SERVICE_NAME, IngestServicer
 from ingest_service.versions import Versions
 from rag_papers.persist.job_log import JobLog
@@ -47,6 +48,7 @@ class IngestApplication(Application):
             ledger=self._ledger,
             catalog=Catalog(self._paths),
             versions=self._versions,
+            models=Models(self._settings, self._paths),
         )
         servicer.register(server)
         await self._manager.start()

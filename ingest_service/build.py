@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from ingest_service.chunking import CHUNKER, chunk, embedding_text
+from ingest_service.chunking import CHUNKER, chunk, embedding_text, fitting_texts
 from ingest_service.identity import DigestingFile, corpus_id, file_digests
 from ingest_service.parsing import UNSETTLED, Parser
 from ingest_service.readers import BY_LINE, READERS
@@ -33,15 +33,17 @@ from rag_papers.persist.index_store import (
     verify,
 )
 from rag_papers.persist.job_log import JobStage
+from rag_papers.persist.model_store import ModelStore
+from rag_papers.persist.preparing import fastest
 from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.retrieval import bm25
 from rag_papers.retrieval.analysis import ANALYZER, terms
-from rag_papers.retrieval.encoder import Encoder, open_encoder
+from rag_papers.retrieval.encoders import Encoder, open_encoder
 
 MAX_FILE_ERRORS = 100
 """Errors of single files that a job lists; all of them are in the index's failures.jsonl."""
 
-_WINDOW = 4096  # passages that are sorted by length and embedded together: bounds the memory for texts
+_WINDOW = 4096  # passages that are grouped by length and embedded together: bounds the memory for texts
 
 
 def build(task: Task, report: Report) -> Outcome:
@@ -77,7 +79,7 @@ def build(task: Task, report: Report) -> Outcome:
 
     report(JobStage.LEXICAL, 0.0, f"counting the words of {count} passages", passages_total=count)
     builder.write_postings(bm25.fit((terms(embedding_text(p)) for p in builder.passages()), lexical))
-    hits, misses = _embed(task, builder, encoder, count, report)
+    hits, misses = _embed(task, builder, _fastest(task, encoder, report), count, report)
     report(JobStage.SAVE, 0.0, "writing and verifying the index")
     manifest = builder.finish(
         corpus_id=corpus_id(found, papers.digests, encoder, task.max_file_bytes, papers.unsettled),
@@ -139,6 +141,8 @@ class _Papers:
         self._found, self._encoder, self._parser, self._report = found, encoder, parser, report
         self._max_failed_files = task.max_failed_files
         self._limit = task.max_file_bytes
+        (prompt,) = encoder.count_tokens([encoder.prompts.passage])
+        self._max_tokens = encoder.max_tokens - prompt
         self._bytes_total = sum(source.size for source in found.files) or 1
         self.documents: list[DocumentRecord] = []
         self.errors: list[FileError] = list(found.errors)
@@ -208,7 +212,7 @@ class _Papers:
                 )
             else:
                 passages = chunk(
-                    document, source.path, max_tokens=self._encoder.max_tokens, count_tokens=self._encoder.count_tokens
+                    document, source.path, max_tokens=self._max_tokens, count_tokens=self._encoder.count_tokens
                 )
                 self._ids.add(document.document_id)
                 self.documents.append(
@@ -244,12 +248,22 @@ def _stamp(file: BinaryIO) -> tuple[int, int]:
     return status.st_size, status.st_mtime_ns
 
 
+def _fastest(task: Task, encoder: Encoder, report: Report) -> Encoder:
+    """The frozen form of the encoder, which is made when a model is seen for the first time."""
+    report(JobStage.VECTORS, 0.0, f"preparing the model {encoder.name}", passages_done=0)
+
+    def fall_back(why: str) -> None:
+        report(JobStage.VECTORS, 0.0, f"embedding with sentence-transformers: the model cannot be frozen: {why}")
+
+    return fastest(ModelStore(Path(task.models)), encoder, fall_back)
+
+
 def _embed(task: Task, builder: IndexBuilder, encoder: Encoder, count: int, report: Report) -> tuple[int, int]:
     """Fills vectors.npy; returns how many vectors were reused and how many were computed."""
     store = SqliteStore(Path(task.cache_db))
     caching_encoder = CachingEncoder(encoder, store)
     vectors = builder.create_vectors(count, encoder.dim)
-    texts = (embedding_text(passage) for passage in builder.passages())
+    passages = builder.passages()
     hits = misses = done = 0
 
     def progress(in_window: int) -> None:
@@ -262,7 +276,8 @@ def _embed(task: Task, builder: IndexBuilder, encoder: Encoder, count: int, repo
 
     report(JobStage.VECTORS, 0.0, f"embedding {count} passages", passages_done=0)
     try:
-        while window := list(islice(texts, _WINDOW)):
+        while records := list(islice(passages, _WINDOW)):
+            window = fitting_texts(records, encoder)
             embedded = caching_encoder.encode(window, caching.USE if task.use_cache else caching.BYPASS, progress)
             vectors[done : done + len(window)] = embedded.vectors
             done, hits, misses = done + len(window), hits + embedded.hits, misses + embedded.misses

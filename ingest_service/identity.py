@@ -1,7 +1,6 @@
 """Content identity: what makes two corpora the same."""
 
 import hashlib
-
 from collections.abc import Iterable
 from pathlib import PurePosixPath
 
@@ -12,7 +11,7 @@ from ingest_service.scan import Scan, open_regular
 from rag_papers.persist.hashing import digest
 from rag_papers.persist.index_store import FORMAT, FileError
 from rag_papers.retrieval.analysis import ANALYZER
-from rag_papers.retrieval.encoder import Encoder
+from rag_papers.retrieval.encoders import Encoder
 
 _BLOCK = 1 << 20
 

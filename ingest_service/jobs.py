@@ -199,12 +199,13 @@ class JobManager:
             parse_memory_bytes=self._settings.parse_memory_bytes,
             cache_db=str(self._paths.cache_db),
             indexes=str(self._paths.indexes),
+            models=str(self._paths.models),
             staging=str(self._paths.staging / job.job_id),
         )
         result = None
         while result is None:
-            outcome = await run_worker(task, lambda update: self._update(job.job_id, update))
-            result = await self._publish(job, outcome)
+            done = await run_worker("ingest_service.worker", task, lambda update: self._update(job.job_id, update))
+            result = await self._publish(job, Outcome(**done))
         message = "nothing has changed; already published" if result.unchanged else "published"
         await self._end(
             job.job_id,

@@ -1,8 +1,8 @@
 """The parser process: reads files that a worker hands it, under limits, one after the other. Ends with the worker.
 
-Run as `python -m ingest_service.parser SECONDS BYTES`. A request is a line {"path", "suffix", "limit", "size"} and `size`
-bytes; the answer is a line, a list of documents and file errors. A file that takes longer ends the process by SIGALRM:
-nothing else stops a parser written in C.
+Run as `python -m ingest_service.parser SECONDS BYTES`. A request is a line {"path", "suffix", "limit", "size"} and then
+`size` bytes; the answer is a line, a list of documents and file errors. A file that takes longer ends the process by
+SIGALRM: nothing else stops a parser written in C.
 """
 
 import dataclasses
@@ -46,10 +46,8 @@ def main(seconds: float, memory_bytes: int) -> int:
 
 
 def _answer(path: str, suffix: str, limit: int, data: bytes) -> bytes:
-    found: list[dict[str, Any]] = []
-    for item in CONFINED_READERS[suffix](path, io.BytesIO(data), limit):
-        found.append({"error" if isinstance(item, FileError) else "document": dataclasses.asdict(item)})
-    return _line(found)
+    found = CONFINED_READERS[suffix](path, io.BytesIO(data), limit)
+    return _line([{"error" if isinstance(item, FileError) else "document": dataclasses.asdict(item)} for item in found])
 
 
 def _line(answer: list[dict[str, Any]]) -> bytes:

@@ -10,6 +10,7 @@ from ingest_service import convert
 from ingest_service.catalog import Catalog
 from ingest_service.jobs import JobManager
 from ingest_service.ledger import JobLedger
+from ingest_service.models import Models
 from ingest_service.roots import corpus_directory
 from ingest_service.versions import Versions
 from rag_papers.errors import InvalidRequest
@@ -30,13 +31,21 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
     """The servicer of rag_papers.v1.IngestService."""
 
     def __init__(
-        self, *, settings: Settings, manager: JobManager, ledger: JobLedger, catalog: Catalog, versions: Versions
+        self,
+        *,
+        settings: Settings,
+        manager: JobManager,
+        ledger: JobLedger,
+        catalog: Catalog,
+        versions: Versions,
+        models: Models,
     ) -> None:
         self._settings = settings
         self._manager = manager
         self._ledger = ledger
         self._catalog = catalog
         self._versions = versions
+        self._models = models
 
     def register(self, server: grpc.aio.Server) -> None:
         """Lets `server` serve the calls."""
@@ -49,8 +58,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
             violations["corpus_dir"] = "it is required"
         if len(request.request_id) > convert.MAX_ID_CHARS:
             violations["request_id"] = f"it has more than {convert.MAX_ID_CHARS} characters"
-        if len(request.model_name) > convert.MAX_MODEL_NAME_CHARS:
-            violations["model_name"] = f"it has more than {convert.MAX_MODEL_NAME_CHARS} characters"
+        violations |= _model_name_violation(request.model_name)
         if request.max_failed_files < 0:
             violations["max_failed_files"] = "it must not be negative"
         if request.corpus:
@@ -128,6 +136,23 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         """Deletes the indexes that no corpus refers to."""
         removed = await self._versions.collect()
         return pb.CollectIndexesResponse(corpus_ids=removed.corpus_ids, freed_bytes=removed.freed_bytes)
+
+    async def PrepareModel(self, request: pb.PrepareModelRequest, context: Context) -> pb.PrepareModelResponse:
+        """Freezes a model."""
+        if violation := _model_name_violation(request.model_name):
+            raise InvalidRequest(violations=violation)
+        model, existed = await self._models.prepare(request.model_name or self._settings.model)
+        return pb.PrepareModelResponse(model=convert.model_message(model), existed=existed)
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        """Lists the frozen models."""
+        return pb.ListModelsResponse(models=[convert.model_message(model) for model in await self._models.list()])
+
+
+def _model_name_violation(name: str) -> dict[str, str]:
+    if len(name) <= convert.MAX_MODEL_NAME_CHARS:
+        return {}
+    return {"model_name": f"it has more than {convert.MAX_MODEL_NAME_CHARS} characters"}
 
 
 def _version(request: pb.ActivateIndexRequest | pb.DeleteIndexRequest) -> tuple[str, str]:

@@ -23,6 +23,8 @@ class Task:
     parse_memory_bytes: int
     cache_db: str
     indexes: str
+    models: str
+    """Where frozen models lie."""
     staging: str
     """Where to build; becomes the index by a rename."""
 

@@ -10,9 +10,11 @@ from query_service.asking import Asker
 from query_service.catalog import Catalog
 from query_service.convert import AnswerCodec
 from query_service.encoders import Encoders
+from query_service.rerankers import Rerankers
 from query_service.searching import Searcher
 from query_service.servicer import SERVICE_NAME, QueryServicer
 from rag_papers.persist.corpora import Corpora
+from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.paths import DataPaths
 from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.rpc.server import Application
@@ -31,17 +33,20 @@ class QueryApplication(Application):
         self._max_query_chars = settings.max_query_chars
         self._store = SqliteStore(paths.cache_db)
         self._catalog = Catalog(Corpora(paths.corpora), paths.indexes)
-        self._encoders = Encoders(self._store)
+        self._encoders = Encoders(self._store, ModelStore(paths.models))
+        self._rerankers = Rerankers()
+        self._reranker = settings.reranker
         self._executor = ThreadPoolExecutor(settings.query_threads, thread_name_prefix="query")
 
     async def start(self, server: grpc.aio.Server) -> None:
         """Registers the servicer, and begins to load the models of the corpora in the background."""
         servicer = QueryServicer(
-            asker=Asker(self._catalog, self._encoders, self._store, AnswerCodec()),
+            asker=Asker(self._catalog, self._encoders, self._rerankers, self._store, AnswerCodec()),
             searcher=Searcher(self._catalog, self._encoders, self._store),
             store=self._store,
             executor=self._executor,
             max_query_chars=self._max_query_chars,
+            reranker=self._reranker,
         )
         servicer.register(server)
         self._executor.submit(self._warm)
@@ -61,3 +66,7 @@ class QueryApplication(Application):
                 self._encoders.warm(manifest)
             except Exception as error:  # whoever asks will see it; the service runs on
                 logger.warning("model %s is not loaded: %s", manifest.model_name, error)
+        try:
+            self._rerankers.warm(self._reranker)
+        except Exception as error:
+            logger.warning("reranker %s is not loaded: %s", self._reranker, error)

@@ -14,6 +14,7 @@ from query_service.generators import GENERATORS
 from query_service.generators.base import DraftSentence
 from query_service.plan import Step
 from query_service.question import Intent, Question
+from query_service.rerankers import Rerankers
 from query_service.retrieving import CacheUse, age_ms
 from query_service.running import Run, run
 from query_service.steps import AbstainReason, Task
@@ -27,7 +28,7 @@ from rag_papers.retrieval.filtering import Filter
 
 logger = logging.getLogger(__name__)
 
-PIPELINE = "1"
+PIPELINE = "2"
 """Version of the steps and the verifier; changed when an equal question may get another answer."""
 
 NO_ANSWER = "The papers do not say."
@@ -106,9 +107,12 @@ class Asked(Generic[ResponseT]):
 class Asker(Generic[ResponseT]):
     """Answers questions. Safe to use from several threads."""
 
-    def __init__(self, catalog: Catalog, encoders: Encoders, store: SqliteStore, codec: Codec[ResponseT]) -> None:
+    def __init__(
+        self, catalog: Catalog, encoders: Encoders, rerankers: Rerankers, store: SqliteStore, codec: Codec[ResponseT]
+    ) -> None:
         self._catalog = catalog
         self._encoders = encoders
+        self._rerankers = rerankers
         self._answers = AnswerCache(store)
         self._retrieval = RetrievalCache(store)
         self._codec = codec
@@ -118,6 +122,7 @@ class Asker(Generic[ResponseT]):
         stop.check()
         opened = self._catalog.find(ask.corpus, ask.corpus_id)
         index, generator = opened.index, GENERATORS[ask.config.generator]
+        reranker = self._rerankers.of(ask.config.reranker)
         key = AnswerKey(
             query=ask.query,
             intent=ask.intent,
@@ -125,6 +130,7 @@ class Asker(Generic[ResponseT]):
             filter=ask.filter,
             config=dataclasses.asdict(ask.config),
             generator=generator.identity,
+            reranker=reranker.identity,
             pipeline=PIPELINE,
         )
         if ask.policy.read and (stored := self._stored(key)):
@@ -145,10 +151,12 @@ class Asker(Generic[ResponseT]):
                 filter=ask.filter,
                 index=index,
                 generator=generator,
+                reranker=reranker,
                 retrieval_cache=self._retrieval,
                 vectors=vectors,
                 policy=policy,
                 coverage=Coverage(question.terms, index.bm25.idf),
+                stop=stop,
             ),
             stop,
         )

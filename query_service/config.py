@@ -16,6 +16,8 @@ MAX_PATH_PREFIXES = 100
 """Most path prefixes of a filter."""
 MAX_FILTER_CHARS = 1024
 """Most characters of an entry of a filter."""
+MAX_RERANKER_CHARS = 1024
+"""Longest name of a reranker."""
 
 
 def _bounded(default: float, low: float, high: float) -> Any:
@@ -68,6 +70,8 @@ class AskConfig:
     """Name of the generator."""
     seed: int = _bounded(0, -(1 << 63), (1 << 63) - 1)
     """Seed of generators that sample."""
+    reranker: str = "best-sentence"
+    """Name of the reranker."""
 
     @property
     def uses_vectors(self) -> bool:

@@ -14,6 +14,8 @@ from query_service.generators import GENERATORS
 from query_service.generators.base import Citation
 from query_service.plan import steps
 from query_service.question import Intent, detect
+from query_service.rerankers import NAMES as RERANKERS
+from query_service.rerankers import is_reranker
 from query_service.retrieving import CacheUse
 from query_service.searching import Found, Search
 from rag_papers.errors import InvalidRequest
@@ -30,8 +32,11 @@ _CONTROL = dict.fromkeys((*range(32), *range(127, 160)), " ")
 _ALL = "all"
 
 
-def ask(request: query_pb2.AskRequest, max_query_chars: int) -> Ask:
-    """A valid AskRequest. Raises InvalidRequest that names everything wrong with it."""
+def ask(request: query_pb2.AskRequest, max_query_chars: int, reranker: str) -> Ask:
+    """A valid AskRequest; `reranker` is that of requests which name none.
+
+    Raises InvalidRequest that names everything wrong with it.
+    """
     wrong: dict[str, str] = {}
     query = _query(request.query, max_query_chars, wrong)
     result = Ask(
@@ -40,7 +45,7 @@ def ask(request: query_pb2.AskRequest, max_query_chars: int) -> Ask:
         corpus=request.corpus,
         corpus_id=request.corpus_id,
         filter=_filter(request.filter, wrong),
-        config=_ask_config(request.config, wrong),
+        config=_ask_config(request.config, reranker, wrong),
         policy=_policy(request, wrong),
     )
     _raise_if(wrong)
@@ -64,12 +69,12 @@ def search(request: query_pb2.SearchRequest, max_query_chars: int) -> Search:
     return result
 
 
-def plan(request: query_pb2.PlanRequest, max_query_chars: int) -> query_pb2.PlanResponse:
-    """The response to a PlanRequest. Raises InvalidRequest."""
+def plan(request: query_pb2.PlanRequest, max_query_chars: int, reranker: str) -> query_pb2.PlanResponse:
+    """The response to a PlanRequest; `reranker` as in `ask`. Raises InvalidRequest."""
     wrong: dict[str, str] = {}
     query = _query(request.query, max_query_chars, wrong)
     intent = _intent(request.intent, query, wrong)
-    effective = _ask_config(request.config, wrong)
+    effective = _ask_config(request.config, reranker, wrong)
     _raise_if(wrong)
     return query_pb2.PlanResponse(
         intent=intent,
@@ -251,11 +256,17 @@ def _policy(request: query_pb2.AskRequest | query_pb2.SearchRequest, wrong: dict
     return REFRESH if request.refresh else USE
 
 
-def _ask_config(message: query_pb2.AskConfig, wrong: dict[str, str]) -> AskConfig:
-    values = _set_fields(message, AskConfig)
+def _ask_config(message: query_pb2.AskConfig, reranker: str, wrong: dict[str, str]) -> AskConfig:
+    values = {"reranker": reranker} | _set_fields(message, AskConfig)
     wrong |= {f"config.{name}": why for name, why in config.violations(AskConfig, values).items()}
     if values.get("generator", AskConfig.generator) not in GENERATORS:
         wrong["config.generator"] = f"{message.generator[:40]!r} is none of: {', '.join(GENERATORS)}"
+    if len(values["reranker"]) > config.MAX_RERANKER_CHARS:
+        wrong["config.reranker"] = (
+            f"has {len(values['reranker']):,} characters; at most {config.MAX_RERANKER_CHARS:,} are allowed"
+        )
+    elif not is_reranker(values["reranker"]):
+        wrong["config.reranker"] = f"{values['reranker'][:40]!r} is none of: {', '.join(RERANKERS)}"
     return AskConfig(**values)
 
 

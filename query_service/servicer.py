@@ -38,12 +38,14 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         store: SqliteStore,
         executor: Executor,
         max_query_chars: int,
+        reranker: str,
     ) -> None:
         self._asker = asker
         self._searcher = searcher
         self._store = store
         self._executor = executor
         self._max_query_chars = max_query_chars
+        self._reranker = reranker
 
     def register(self, server: grpc.aio.Server) -> None:
         """Lets `server` serve the calls."""
@@ -52,7 +54,7 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
     async def Ask(self, request: query_pb2.AskRequest, context: _Context) -> query_pb2.AskResponse:
         """Answers a question."""
         start = time.perf_counter()
-        ask = convert.ask(request, self._max_query_chars)
+        ask = convert.ask(request, self._max_query_chars, self._reranker)
         asked = await self._blocking(context, lambda stop: self._asker.ask(ask, stop))
         response = convert.ask_response(asked, trace_id.get())
         response.timings_ms["total"] = (time.perf_counter() - start) * 1000
@@ -85,7 +87,7 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
 
     async def Plan(self, request: query_pb2.PlanRequest, context: _Context) -> query_pb2.PlanResponse:
         """Says what Ask would do."""
-        return convert.plan(request, self._max_query_chars)
+        return convert.plan(request, self._max_query_chars, self._reranker)
 
     async def GetCacheStats(
         self, request: query_pb2.GetCacheStatsRequest, context: _Context

@@ -15,14 +15,15 @@ from query_service.evidence import (
     RankedPassage,
     Sentence,
     counted_terms,
-    heading_terms,
     sentences_of,
     statements,
 )
 from query_service.generators.base import Assignment, DraftSentence, Generator
 from query_service.plan import Step
 from query_service.question import Question
+from query_service.rerankers.base import Reranker, Retrieved, rerank
 from query_service.retrieving import Ranking, retrieve
+from query_service.stop import Stop
 from query_service.verify import Verdict, verify
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.index_store import OpenIndex
@@ -31,7 +32,6 @@ from rag_papers.retrieval.filtering import Filter
 
 _T = TypeVar("_T")
 
-_FUSED, _BEST_SENTENCE = 0.5, 0.5  # weights of a passage's score after reranking
 _PASSAGE_IN_PRUNING = 0.2  # weight of the passage's score where sentences compete for room, that of coverage being 1
 
 
@@ -52,11 +52,13 @@ class Task:
     """Of every retrieval, those of repairs too."""
     index: OpenIndex
     generator: Generator
+    reranker: Reranker
     retrieval_cache: RetrievalCache
     vectors: CallVectors | None
     """None if no retrieval gives the vectors weight."""
     policy: CachePolicy
     coverage: Coverage
+    stop: Stop
 
     def counted(self, sentence: Sentence) -> frozenset[str]:
         """The terms by which a sentence is measured."""
@@ -99,18 +101,17 @@ def _retrieve(attempt: Attempt) -> None:
 
 
 def _rerank(attempt: Attempt) -> None:
-    """Half the fused score, half the coverage of the best sentence together with its title and headings."""
     task = attempt.task
-    ranked = []
+    passages = []
     for candidate in attempt.ranking.candidates:
         record = task.index.passage(candidate.position)
-        sentences = sentences_of(record)
-        above = heading_terms(record.title, record.section)
-        best = max((task.coverage.of(above | sentence.terms) for sentence in sentences), default=0.0)
-        score = min(1.0, _FUSED * candidate.score + _BEST_SENTENCE * best)
-        ranked.append(RankedPassage(candidate=candidate, record=record, score=score, sentences=sentences))
-    ranked.sort(key=lambda passage: (-passage.score, passage.candidate.position))
-    attempt.passages = ranked[: task.config.rerank_top_k]
+        passages.append(
+            RankedPassage(candidate=candidate, record=record, score=candidate.score, sentences=sentences_of(record))
+        )
+    retrieved = Retrieved(
+        question=task.question, passages=passages, coverage=task.coverage, vectors=task.vectors, stop=task.stop
+    )
+    attempt.passages = rerank(task.reranker, retrieved, task.config.rerank_top_k)
 
 
 def _prune(attempt: Attempt) -> None:

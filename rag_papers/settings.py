@@ -12,12 +12,18 @@ from typing import Any, Self, get_type_hints
 from rag_papers.errors import InvalidRequest
 
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_RERANKER = re.compile(r"best-sentence|none|cross-encoder:.+")
 _ADDRESS = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 
 
 def _log_level(text: str) -> None:
     if text.upper() not in _LOG_LEVELS:
         raise ValueError(f"{text!r} is none of {', '.join(_LOG_LEVELS)}")
+
+
+def _reranker(text: str) -> None:
+    if not _RERANKER.fullmatch(text):
+        raise ValueError(f"{text!r} is none of best-sentence, none, cross-encoder:MODEL")
 
 
 def _address(text: str) -> None:
@@ -79,6 +85,13 @@ class Settings:
         5.0, "pause after which a watch repeats an unchanged job", unit="seconds", low=0.01
     )
     max_query_chars: int = _setting(4000, "longest question", unit="characters", low=1)
+    reranker: str = _setting(
+        "best-sentence",
+        "reranker of questions that name none: best-sentence, none, or cross-encoder:MODEL with the name or directory "
+        "of a cross-encoder that is on this machine",
+        unit="name",
+        check=_reranker,
+    )
     query_threads: int = _setting(4, "questions worked on at once", unit="threads", low=1)
     drain_seconds: float = _setting(10.0, "how long calls in flight may take at shutdown", unit="seconds", low=0)
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", check=_log_level)

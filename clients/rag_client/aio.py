@@ -97,6 +97,8 @@ class AsyncIngestClient(_AsyncClient):
     verify_index = _unary(calls.VERIFY_INDEX)
     delete_index = _unary(calls.DELETE_INDEX)
     collect_indexes = _unary(calls.COLLECT_INDEXES)
+    prepare_model = _unary(calls.PREPARE_MODEL)
+    list_models = _unary(calls.LIST_MODELS)
 
     async def watch_job(self, job_id: str, after_revision: int = 0) -> AsyncIterator[Job]:
         """Streams a job until it has ended; see `IngestClient.watch_job`."""

@@ -100,6 +100,8 @@ class IngestClient(_Client):
     verify_index = _unary(calls.VERIFY_INDEX)
     delete_index = _unary(calls.DELETE_INDEX)
     collect_indexes = _unary(calls.COLLECT_INDEXES)
+    prepare_model = _unary(calls.PREPARE_MODEL)
+    list_models = _unary(calls.LIST_MODELS)
 
     def watch_job(self, job_id: str, after_revision: int = 0) -> Iterator[Job]:
         """Streams a job until it has ended: at once if it moved beyond `after_revision`, then after each change.

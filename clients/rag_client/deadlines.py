@@ -11,6 +11,9 @@ ASK = 120.0
 WHOLE_INDEX = 600.0
 """Calls that read all files of an index, or wait for one that does."""
 
+PREPARE = 1800.0
+"""Freezing a model, which may have to be downloaded."""
+
 VACUUM = 600.0
 """Rewriting a cache database, which grows with its size."""
 

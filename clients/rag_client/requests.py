@@ -79,6 +79,16 @@ def collect_indexes() -> ingest_pb2.CollectIndexesRequest:
     return ingest_pb2.CollectIndexesRequest()
 
 
+def prepare_model(model_name: str = "") -> ingest_pb2.PrepareModelRequest:
+    """Freezes an embedding model, or finds it frozen: by default the one that the service ingests with."""
+    return ingest_pb2.PrepareModelRequest(model_name=model_name)
+
+
+def list_models() -> ingest_pb2.ListModelsRequest:
+    """Lists the frozen models."""
+    return ingest_pb2.ListModelsRequest()
+
+
 def ask(
     query: str,
     *,

@@ -23,8 +23,9 @@ _ROLES = frozenset("navigation banner contentinfo search complementary menu dial
 _PAGE_FRAME = frozenset(("header", "footer"))
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _INLINE = frozenset(
-    "a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark math q rp rt ruby s samp small "
-    "span strike strong sub sup time tt u var wbr mi mn mo mrow ms mtext msub msup msubsup mfrac msqrt semantics".split()
+    "a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark math q rp rt ruby s samp "
+    "small span strike strong sub sup time tt u var wbr mi mn mo mrow ms mtext msub msup msubsup mfrac msqrt "
+    "semantics".split()
 )
 _DECLARED = re.compile(rb"<meta[^>]{0,200}?charset\s*=\s*[\"']?\s*([\w.:-]{1,40})", re.IGNORECASE)
 _SPACES = re.compile(r"\s+")

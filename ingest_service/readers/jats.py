@@ -21,9 +21,9 @@ _LEFT_OUT = frozenset(
     "front-stub".split()
 )
 _BLOCKS = frozenset(
-    "sec p abstract trans-abstract app app-group ack bio fn-group fn notes glossary list list-item def-list def-item def "
-    "disp-quote boxed-text verse-group verse-line statement fig fig-group table-wrap table-wrap-group table-wrap-foot "
-    "supplementary-material caption disp-formula disp-formula-group preformat code speech answer question "
+    "sec p abstract trans-abstract app app-group ack bio fn-group fn notes glossary list list-item def-list def-item "
+    "def disp-quote boxed-text verse-group verse-line statement fig fig-group table-wrap table-wrap-group caption "
+    "table-wrap-foot supplementary-material disp-formula disp-formula-group preformat code speech answer question "
     "body back chem-struct-wrap array ref-list table".split()
 )
 _SECTIONS = {
@@ -56,7 +56,7 @@ def _document(path: str, data: bytes) -> Document | FileError:
         message = str(error).splitlines()[0] if str(error) else "it is no XML"
         return FileError(path=path, reason="MALFORMED", message=message)
     declared = root.getroottree().docinfo.internalDTD
-    if declared is not None and any(True for _ in declared.iterentities()):
+    if declared is not None and declared.entities():
         message = "it declares entities of its own, which are not expanded"
         return FileError(path=path, reason="MALFORMED", message=message)
     articles = [root] if _name(root) == "article" else _children(root, "article")

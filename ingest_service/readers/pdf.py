@@ -1,7 +1,7 @@
 """PDF: text in reading order with its pages; headings are told by the size and weight of their type.
 
-Running heads, page numbers, and text that PDFium cannot name are left out. The list of references and the title belong to
-the text, not to its sections. What stands in the margin comes last.
+Running heads, page numbers, and characters that PDFium cannot name are left out. The title and the list of references
+belong to the text, not to its sections. What stands in the margin comes last.
 """
 
 import re
@@ -169,7 +169,7 @@ def _levels(main: Sequence[Paragraph], title: Sequence[int], body: Body) -> dict
     """The level of every paragraph that is a heading, from 1."""
     found = [number for number, p in enumerate(main) if number not in title and _is_heading(p, body)]
     text = next((n for n, p in enumerate(main) if n not in found and _is_running(p, body)), len(main))
-    # Before the text begins stand authors and where they work, often in bold; the heading of the text stands right there.
+    # Authors and where they work stand before the text, often in bold; its first heading stands right above it.
     found = [number for number in found if number >= text - 1 and number + 1 < len(main)]
     styles = sorted({_style(main[n]) for n in found if not _numbered(main[n])}, reverse=True)
     return {n: _numbered(main[n]) or styles.index(_style(main[n])) + 1 for n in found}

@@ -1,6 +1,7 @@
 """The order in which a page's lines are read, and what on it is no text of the paper."""
 
 import dataclasses
+import itertools
 import re
 import statistics
 from collections import Counter
@@ -53,7 +54,7 @@ def body_of(lines: Sequence[Line]) -> Body:
     body = [line for line in lines if (line.size, line.bold) == (size, bold)]
     steps = [
         above.bottom - line.bottom
-        for above, line in zip(body, body[1:], strict=False)
+        for above, line in itertools.pairwise(body)
         if above.page == line.page and 0.8 * size < above.bottom - line.bottom < 2.5 * size
     ]
     return Body(size=size, bold=bold, leading=statistics.median(steps) if steps else 1.2 * size)

@@ -2,6 +2,7 @@
 
 import ctypes
 import dataclasses
+import itertools
 import re
 import statistics
 import unicodedata
@@ -38,6 +39,15 @@ class Line:
     """Whether a hyphen at its end, no longer in `text`, may only say that the word goes on in the next line."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Style:
+    """What the characters of one piece of drawn text have in common."""
+
+    size: float
+    bold: bool
+    upright: bool
+
+
 class _Run:
     """Characters that stand side by side."""
 
@@ -49,10 +59,10 @@ class _Run:
         self.left = self.bottom = float("inf")
         self.right = self.top = float("-inf")
 
-    def add(self, character: str, box: Any, size: float, bold: bool) -> None:
+    def add(self, character: str, box: Any, style: _Style) -> None:
         self.characters.append(character)
-        self.sizes.append(size)
-        self.bold += bold
+        self.sizes.append(style.size)
+        self.bold += style.bold
         self.left, self.right = min(self.left, box.left), max(self.right, box.right)
         self.bottom, self.top = min(self.bottom, box.bottom), max(self.top, box.top)
 
@@ -85,7 +95,8 @@ class _Run:
 def lines_of(text_page: Any, page: int) -> tuple[list[Line], int]:
     """The lines of a page in the order in which the file draws them, and how many characters have no Unicode."""
     found: list[Line | None] = []
-    box, matrix, name = pdfium.FS_RECTF(), pdfium.FS_MATRIX(), ctypes.create_string_buffer(256)
+    box = pdfium.FS_RECTF()
+    style, last = _Style(size=0.0, bold=False, upright=True), None
     run: _Run | None = None
     unknown = 0
     for index in range(pdfium.FPDFText_CountChars(text_page)):
@@ -101,25 +112,33 @@ def lines_of(text_page: Any, page: int) -> tuple[list[Line], int]:
             unknown += 1
         elif not character.isspace():
             pdfium.FPDFText_GetLooseCharBox(text_page, index, box)
-            size = pdfium.FPDFText_GetFontSize(text_page, index)
-            if pdfium.FPDFText_GetMatrix(text_page, index, matrix):
-                size *= abs(complex(matrix.c, matrix.d))
-            if run and not run.continues(box, size):
+            drawn = _address(pdfium.FPDFText_GetTextObject(text_page, index))
+            if drawn is None or drawn != last:
+                last, style = drawn, _style(text_page, index)
+            if run and not run.continues(box, style.size):
                 found.append(run.line(page, False))
                 run = None
-            if run is None:
-                run = _Run(upright=abs(complex(matrix.a, matrix.b)) * 0.9 <= matrix.a)
-            run.add(character, box, size, _is_bold(text_page, index, name))
+            run = run or _Run(style.upright)
+            run.add(character, box, style)
     if run:
         found.append(run.line(page, False))
     return [line for line in found if line], unknown
 
 
-def _is_bold(text_page: Any, index: int, name: Any) -> bool:
-    if pdfium.FPDFText_GetFontWeight(text_page, index) >= _BOLD_WEIGHT:
-        return True
+def _address(pointer: Any) -> int | None:
+    return ctypes.cast(pointer, ctypes.c_void_p).value
+
+
+def _style(text_page: Any, index: int) -> _Style:
+    matrix, name = pdfium.FS_MATRIX(), ctypes.create_string_buffer(256)
+    size = pdfium.FPDFText_GetFontSize(text_page, index)
+    upright = True
+    if pdfium.FPDFText_GetMatrix(text_page, index, matrix):
+        size *= abs(complex(matrix.c, matrix.d))
+        upright = abs(complex(matrix.a, matrix.b)) * 0.9 <= matrix.a
     pdfium.FPDFText_GetFontInfo(text_page, index, name, len(name), None)
-    return _BOLD_NAME.search(name.value) is not None
+    heavy = pdfium.FPDFText_GetFontWeight(text_page, index) >= _BOLD_WEIGHT
+    return _Style(size=size, bold=heavy or _BOLD_NAME.search(name.value) is not None, upright=upright)
 
 
 def rows(lines: Sequence[Line]) -> list[Line]:
@@ -146,7 +165,7 @@ def _joined(group: Sequence[Line]) -> Line:
     if len(group) == 1:
         return first
     text = first.text + ("-" if first.hyphen else "")
-    for before, line in zip(group, group[1:], strict=False):
+    for before, line in itertools.pairwise(group):
         text += " " if line.left - before.right > 0.15 * line.size else ""
         text += line.text + ("-" if line.hyphen and line is not last else "")
     longest = max(group, key=lambda line: len(line.text))

@@ -1,6 +1,7 @@
 """Lines of columns to paragraphs: what belongs together, and which words a hyphen at a line's end divides."""
 
 import dataclasses
+import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -11,9 +12,13 @@ from ingest_service.readers.pdf_lines import Line
 _BULLET = re.compile(r"[•▪■◦‣●∙·] ?")
 _ITEM = re.compile(r"[*–—-] |\(?[0-9]{1,2}[.)] |\(?[a-z][.)] |\[[0-9]{1,3}\] ?")
 _CLOSED = re.compile(r"[.!?:;。！？][\"'”’»)\]]*(?:\[?[0-9,–-]+\]?)?$")
-_WORD = re.compile(r"[^\W_]+(?:[-\u2010][^\W_]+)*")
+_ADDRESS = re.compile(r"://|10\.[0-9]{4,9}/|doi:10\.$", re.IGNORECASE)
 _LAST_WORD = re.compile(r"[^\W_]+(?:[-\u2010][^\W_]+)*$")
-_FIRST_WORD = re.compile(r"[^\W_]+(?:[-\u2010][^\W_]+)*")
+_WORD = re.compile(r"[^\W_]+(?:[-\u2010][^\W_]+)*")
+_LAST_ADDRESS = re.compile(r"://|10\.[0-9]{4,9}/|doi:10\.$", re.IGNORECASE)
+_WORD = re.compile(r"[^\W_]+(?:[-\u2010][^\W_]+)*$")
+_FIRST_ADDRESS = re.compile(r"://|10\.[0-9]{4,9}/|doi:10\.$", re.IGNORECASE)
+_WORD = re.compile(r"[^\W_]+(?:[-\u2010][^\W_]+)*")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,7 +56,7 @@ class Words:
 
     def keep_hyphen(self, before: str, after: str) -> bool:
         """Whether the hyphen between two lines belongs to the word that it divides."""
-        first, second = _LAST_WORD.search(before), _FIRST_WORD.match(after)
+        first, second = _LAST_WORD.search(before), _WORD.match(after)
         if not first or not second or not after[:1].islower() or not before[-1:].isalpha():
             return True
         left, right = first[0].lower(), second[0].lower()
@@ -120,7 +125,7 @@ def _differ(one: Line, other: Line) -> bool:
 def _paragraph(group: Sequence[Line], words: Words) -> Paragraph:
     text = group[0].text
     pages = [(0, group[0].page)]
-    for before, line in zip(group, group[1:], strict=False):
+    for before, line in itertools.pairwise(group):
         if before.hyphen:
             text += "-" if words.keep_hyphen(text, line.text) else ""
         elif not text.endswith("—") and not _divided_address(text, line.text):
@@ -141,6 +146,8 @@ def _paragraph(group: Sequence[Line], words: Words) -> Paragraph:
 def _divided_address(before: str, after: str) -> bool:
     """Whether a web address was broken between two lines, where no space belongs."""
     word = before.rpartition(" ")[2]
-    return ("://" in word or word.endswith(":") and after.startswith("//") or "10." in word) and (
-        word[-1:] in "/.-_=&?:#%" or after[:1] in "/.-_=&?#%"
-    )
+    if word.endswith(":") and after.startswith("//"):
+        return True
+    if not _ADDRESS.search(word):
+        return False
+    return after[:1] in "/.-_=&?#%" or (word[-1] in "/.-_=&?:#%" and (after[0].islower() or after[0].isdigit()))

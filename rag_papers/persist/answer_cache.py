@@ -20,6 +20,8 @@ class AnswerKey:
     """Every effective setting by name."""
     generator: str
     """Name and version of the generator."""
+    reranker: str
+    """Name and version of the reranker, and of its model if it has one."""
     pipeline: str
     """Version of the steps, the verifier and the prompts; changed when equal input may give another answer."""
 
@@ -34,6 +36,7 @@ class AnswerKey:
                 dataclasses.asdict(self.filter),
                 dict(self.config),
                 self.generator,
+                self.reranker,
                 self.pipeline,
             ]
         )

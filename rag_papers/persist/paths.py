@@ -20,6 +20,8 @@ class DataPaths:
     """Indexes being built; on the file system of `indexes`, so that publishing is a rename."""
     corpora: Path
     """One pointer file per corpus."""
+    models: Path
+    """One directory per frozen model, named by its identity."""
     ingest_lock: Path
     """Held by the one IngestService that writes here."""
 
@@ -33,8 +35,9 @@ class DataPaths:
             indexes=data / "indexes",
             staging=data / "indexes" / ".staging",
             corpora=data / "corpora",
+            models=data / "models",
             ingest_lock=data / "ingest.lock",
         )
-        for directory in (paths.cache_db.parent, paths.job_log.parent, paths.staging, paths.corpora):
+        for directory in (paths.cache_db.parent, paths.job_log.parent, paths.staging, paths.corpora, paths.models):
             directory.mkdir(parents=True, exist_ok=True)
         return paths

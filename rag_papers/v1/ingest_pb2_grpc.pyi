@@ -64,6 +64,14 @@ class IngestServiceStub:
     """Deletes the files of every index that no corpus has in its history, as a crash may leave them. Refused with
     INDEX_DAMAGED while the history of a corpus cannot be read; the metadata's "file" names it.
     """
+    PrepareModel: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.PrepareModelRequest, _ingest_pb2.PrepareModelResponse]
+    """Freezes an embedding model, as the first ingest with it does by itself: exports it, proves it equal to
+    sentence-transformers, and publishes it for QueryService. Returns when it is done, after seconds to a minute; a model
+    that is frozen and intact is left as it is. MODEL_UNAVAILABLE says why a model cannot be had or cannot be frozen;
+    ingests with one that cannot be frozen use sentence-transformers.
+    """
+    ListModels: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ListModelsRequest, _ingest_pb2.ListModelsResponse]
+    """Lists the frozen models, by name."""
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -101,6 +109,14 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """Deletes the files of every index that no corpus has in its history, as a crash may leave them. Refused with
     INDEX_DAMAGED while the history of a corpus cannot be read; the metadata's "file" names it.
     """
+    PrepareModel: _aio.UnaryUnaryMultiCallable[_ingest_pb2.PrepareModelRequest, _ingest_pb2.PrepareModelResponse]  # type: ignore[assignment]
+    """Freezes an embedding model, as the first ingest with it does by itself: exports it, proves it equal to
+    sentence-transformers, and publishes it for QueryService. Returns when it is done, after seconds to a minute; a model
+    that is frozen and intact is left as it is. MODEL_UNAVAILABLE says why a model cannot be had or cannot be frozen;
+    ingests with one that cannot be frozen use sentence-transformers.
+    """
+    ListModels: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ListModelsRequest, _ingest_pb2.ListModelsResponse]  # type: ignore[assignment]
+    """Lists the frozen models, by name."""
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     """Turns directories of papers into published indexes. Errors: see ErrorReason."""
@@ -201,5 +217,25 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         """Deletes the files of every index that no corpus has in its history, as a crash may leave them. Refused with
         INDEX_DAMAGED while the history of a corpus cannot be read; the metadata's "file" names it.
         """
+
+    @_abc_1.abstractmethod
+    def PrepareModel(
+        self,
+        request: _ingest_pb2.PrepareModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.PrepareModelResponse, _abc.Awaitable[_ingest_pb2.PrepareModelResponse]]:
+        """Freezes an embedding model, as the first ingest with it does by itself: exports it, proves it equal to
+        sentence-transformers, and publishes it for QueryService. Returns when it is done, after seconds to a minute; a model
+        that is frozen and intact is left as it is. MODEL_UNAVAILABLE says why a model cannot be had or cannot be frozen;
+        ingests with one that cannot be frozen use sentence-transformers.
+        """
+
+    @_abc_1.abstractmethod
+    def ListModels(
+        self,
+        request: _ingest_pb2.ListModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.ListModelsResponse, _abc.Awaitable[_ingest_pb2.ListModelsResponse]]:
+        """Lists the frozen models, by name."""
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

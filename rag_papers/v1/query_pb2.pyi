@@ -134,6 +134,7 @@ class AskConfig(_message.Message):
     TEMPERATURE_ON_REPAIR_FIELD_NUMBER: _builtins.int
     GENERATOR_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    RERANKER_FIELD_NUMBER: _builtins.int
     top_k_first: _builtins.int
     """Passages to retrieve, 1 to 1000. Default 12."""
     rerank_top_k: _builtins.int
@@ -164,6 +165,12 @@ class AskConfig(_message.Message):
     """Name of the generator. Default "extractive"."""
     seed: _builtins.int
     """Seed of generators that sample. Default 0."""
+    reranker: _builtins.str
+    """How the retrieved passages are put into a better order: "best-sentence" by their fused score and their best sentence,
+    "none" by the fused score alone, "cross-encoder:MODEL" by a cross-encoder, MODEL being its directory on the service's
+    machine or its name there. Nothing is downloaded: FAILED_PRECONDITION if it is not there. At most 1024 characters.
+    Default: the service's setting RAG_RERANKER, "best-sentence" unless set.
+    """
     def __init__(
         self,
         *,
@@ -182,10 +189,11 @@ class AskConfig(_message.Message):
         temperature_on_repair: _builtins.float | None = ...,
         generator: _builtins.str | None = ...,
         seed: _builtins.int | None = ...,
+        reranker: _builtins.str | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold", "_bm25_weight", b"_bm25_weight", "_bm25_weight_on_repair", b"_bm25_weight_on_repair", "_context_max_chars", b"_context_max_chars", "_generator", b"_generator", "_max_repairs", b"_max_repairs", "_prune_max_chars", b"_prune_max_chars", "_prune_min_overlap", b"_prune_min_overlap", "_rerank_top_k", b"_rerank_top_k", "_seed", b"_seed", "_temperature", b"_temperature", "_temperature_on_repair", b"_temperature_on_repair", "_top_k_first", b"_top_k_first", "_vector_weight", b"_vector_weight", "_vector_weight_on_repair", b"_vector_weight_on_repair", "accept_threshold", b"accept_threshold", "bm25_weight", b"bm25_weight", "bm25_weight_on_repair", b"bm25_weight_on_repair", "context_max_chars", b"context_max_chars", "generator", b"generator", "max_repairs", b"max_repairs", "prune_max_chars", b"prune_max_chars", "prune_min_overlap", b"prune_min_overlap", "rerank_top_k", b"rerank_top_k", "seed", b"seed", "temperature", b"temperature", "temperature_on_repair", b"temperature_on_repair", "top_k_first", b"top_k_first", "vector_weight", b"vector_weight", "vector_weight_on_repair", b"vector_weight_on_repair"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold", "_bm25_weight", b"_bm25_weight", "_bm25_weight_on_repair", b"_bm25_weight_on_repair", "_context_max_chars", b"_context_max_chars", "_generator", b"_generator", "_max_repairs", b"_max_repairs", "_prune_max_chars", b"_prune_max_chars", "_prune_min_overlap", b"_prune_min_overlap", "_rerank_top_k", b"_rerank_top_k", "_reranker", b"_reranker", "_seed", b"_seed", "_temperature", b"_temperature", "_temperature_on_repair", b"_temperature_on_repair", "_top_k_first", b"_top_k_first", "_vector_weight", b"_vector_weight", "_vector_weight_on_repair", b"_vector_weight_on_repair", "accept_threshold", b"accept_threshold", "bm25_weight", b"bm25_weight", "bm25_weight_on_repair", b"bm25_weight_on_repair", "context_max_chars", b"context_max_chars", "generator", b"generator", "max_repairs", b"max_repairs", "prune_max_chars", b"prune_max_chars", "prune_min_overlap", b"prune_min_overlap", "rerank_top_k", b"rerank_top_k", "reranker", b"reranker", "seed", b"seed", "temperature", b"temperature", "temperature_on_repair", b"temperature_on_repair", "top_k_first", b"top_k_first", "vector_weight", b"vector_weight", "vector_weight_on_repair", b"vector_weight_on_repair"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold", "_bm25_weight", b"_bm25_weight", "_bm25_weight_on_repair", b"_bm25_weight_on_repair", "_context_max_chars", b"_context_max_chars", "_generator", b"_generator", "_max_repairs", b"_max_repairs", "_prune_max_chars", b"_prune_max_chars", "_prune_min_overlap", b"_prune_min_overlap", "_rerank_top_k", b"_rerank_top_k", "_seed", b"_seed", "_temperature", b"_temperature", "_temperature_on_repair", b"_temperature_on_repair", "_top_k_first", b"_top_k_first", "_vector_weight", b"_vector_weight", "_vector_weight_on_repair", b"_vector_weight_on_repair", "accept_threshold", b"accept_threshold", "bm25_weight", b"bm25_weight", "bm25_weight_on_repair", b"bm25_weight_on_repair", "context_max_chars", b"context_max_chars", "generator", b"generator", "max_repairs", b"max_repairs", "prune_max_chars", b"prune_max_chars", "prune_min_overlap", b"prune_min_overlap", "rerank_top_k", b"rerank_top_k", "seed", b"seed", "temperature", b"temperature", "temperature_on_repair", b"temperature_on_repair", "top_k_first", b"top_k_first", "vector_weight", b"vector_weight", "vector_weight_on_repair", b"vector_weight_on_repair"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold", "_bm25_weight", b"_bm25_weight", "_bm25_weight_on_repair", b"_bm25_weight_on_repair", "_context_max_chars", b"_context_max_chars", "_generator", b"_generator", "_max_repairs", b"_max_repairs", "_prune_max_chars", b"_prune_max_chars", "_prune_min_overlap", b"_prune_min_overlap", "_rerank_top_k", b"_rerank_top_k", "_reranker", b"_reranker", "_seed", b"_seed", "_temperature", b"_temperature", "_temperature_on_repair", b"_temperature_on_repair", "_top_k_first", b"_top_k_first", "_vector_weight", b"_vector_weight", "_vector_weight_on_repair", b"_vector_weight_on_repair", "accept_threshold", b"accept_threshold", "bm25_weight", b"bm25_weight", "bm25_weight_on_repair", b"bm25_weight_on_repair", "context_max_chars", b"context_max_chars", "generator", b"generator", "max_repairs", b"max_repairs", "prune_max_chars", b"prune_max_chars", "prune_min_overlap", b"prune_min_overlap", "rerank_top_k", b"rerank_top_k", "reranker", b"reranker", "seed", b"seed", "temperature", b"temperature", "temperature_on_repair", b"temperature_on_repair", "top_k_first", b"top_k_first", "vector_weight", b"vector_weight", "vector_weight_on_repair", b"vector_weight_on_repair"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accept_threshold: _TypeAlias = _typing.Literal["accept_threshold"]  # noqa: Y015
     _WhichOneofArgType__accept_threshold: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold"]  # noqa: Y015
@@ -205,6 +213,8 @@ class AskConfig(_message.Message):
     _WhichOneofArgType__prune_min_overlap: _TypeAlias = _typing.Literal["_prune_min_overlap", b"_prune_min_overlap"]  # noqa: Y015
     _WhichOneofReturnType__rerank_top_k: _TypeAlias = _typing.Literal["rerank_top_k"]  # noqa: Y015
     _WhichOneofArgType__rerank_top_k: _TypeAlias = _typing.Literal["_rerank_top_k", b"_rerank_top_k"]  # noqa: Y015
+    _WhichOneofReturnType__reranker: _TypeAlias = _typing.Literal["reranker"]  # noqa: Y015
+    _WhichOneofArgType__reranker: _TypeAlias = _typing.Literal["_reranker", b"_reranker"]  # noqa: Y015
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
     _WhichOneofReturnType__temperature: _TypeAlias = _typing.Literal["temperature"]  # noqa: Y015
@@ -235,6 +245,8 @@ class AskConfig(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__prune_min_overlap) -> _WhichOneofReturnType__prune_min_overlap | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__rerank_top_k) -> _WhichOneofReturnType__rerank_top_k | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__reranker) -> _WhichOneofReturnType__reranker | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__seed) -> _WhichOneofReturnType__seed | None: ...
     @_typing.overload

@@ -120,6 +120,7 @@ def test_progress_moves_within_every_stage_and_reaches_its_marks(tmp_path: Path)
         max_file_bytes=1 << 20,
         cache_db=str(tmp_path / "cache.db"),
         indexes=str(tmp_path),
+        models=str(tmp_path / "models"),
         staging=str(tmp_path / "staging"),
     )
     build(task, lambda stage, fraction, message, **fields: reports.append((stage, fraction)))

@@ -30,7 +30,7 @@ from rag_papers.persist.paths import DataPaths
 from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
 from rag_papers.retrieval import bm25
 from rag_papers.retrieval.analysis import ANALYZER, terms
-from rag_papers.retrieval.encoder import open_encoder
+from rag_papers.retrieval.encoders import open_encoder
 from rag_papers.rpc.channel import open_channel
 from rag_papers.rpc.server import RunningServer, start
 from rag_papers.rpc.status import DOMAIN, from_rpc_error

@@ -19,7 +19,8 @@ BAD_CONFIG = [
     ("bm25_weight", math.nan), ("bm25_weight", math.inf), ("bm25_weight", 1001.0), ("vector_weight", -math.inf),
     ("vector_weight", -1e-9), ("bm25_weight_on_repair", math.nan), ("vector_weight_on_repair", 1e308),
     ("temperature", -0.1), ("temperature", 2.1), ("temperature_on_repair", math.nan), ("generator", "oracle"),
-    ("generator", ""),
+    ("generator", ""), ("reranker", "oracle"), ("reranker", ""), ("reranker", "cross-encoder:"),
+    ("reranker", "cross-encoder:" + "x" * 2000),
 ]  # fmt: skip
 
 
@@ -31,7 +32,9 @@ def test_settings_out_of_range(service: Service, field: str, value: Any) -> None
 
 
 # Every int64 is a seed.
-@pytest.mark.parametrize("field", sorted(set(pb.AskConfig.DESCRIPTOR.fields_by_name) - {"generator", "seed"}))
+@pytest.mark.parametrize(
+    "field", sorted(set(pb.AskConfig.DESCRIPTOR.fields_by_name) - {"generator", "reranker", "seed"})
+)
 def test_every_setting_has_bounds(service: Service, field: str) -> None:
     wrong = violations(lambda: service.ask("What is dropout?", config=pb.AskConfig(**{field: -1})))
     assert set(wrong) == {f"config.{field}"}
@@ -158,6 +161,16 @@ def test_a_model_that_cannot_be_had(service: Service) -> None:
         assert (code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "MODEL_UNAVAILABLE")
         assert "no-such-model" in error.message
     assert service.search("dropout", vector_weight=0).sources
+
+
+def test_a_cross_encoder_that_cannot_be_had(library: Service) -> None:
+    config = pb.AskConfig(reranker="cross-encoder:no-such-model")
+    code, error = refused(lambda: library.ask("What is dropout?", config=config))
+    assert (code, error.reason) == (grpc.StatusCode.FAILED_PRECONDITION, "MODEL_UNAVAILABLE")
+    assert "reranking model 'no-such-model'" in error.message
+    assert "hf download" in error.message
+    assert error.metadata == {"model": "no-such-model"}
+    assert library.plan("What is dropout?", config=config).config.reranker == "cross-encoder:no-such-model"
 
 
 def test_a_model_that_is_not_the_one_of_the_index(service: Service) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from rag_papers.retrieval.analysis import terms
 from rag_papers.retrieval.bm25 import Bm25, fit
-from rag_papers.retrieval.encoder import HashingEncoder
+from rag_papers.retrieval.encoders import HashingEncoder
 from rag_papers.retrieval.search import search
 
 TEXTS = [

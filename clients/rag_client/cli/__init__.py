@@ -2,7 +2,7 @@
 
 import click
 
-from rag_client.cli import ask, cache, evaluation, index, ingest, jobs, serve
+from rag_client.cli import ask, cache, evaluation, index, ingest, jobs, model, serve
 from rag_client.cli.command import Group
 from rag_papers import __version__
 
@@ -25,6 +25,7 @@ for _command in (
     ask.plan,
     jobs.jobs,
     index.index,
+    model.model,
     cache.cache,
     evaluation.evaluation,
 ):

@@ -25,6 +25,11 @@ _intent_option = click.option(
 @click.command(cls=Command)
 @click.argument("query", metavar="QUESTION")
 @_intent_option
+@click.option(
+    "--reranker",
+    metavar="NAME",
+    help="best-sentence, none or cross-encoder:MODEL; default: the service's setting.",
+)
 @click.option("--explain", is_flag=True, help="Also say which steps ran and how long each took.")
 @with_query_client(deadline=deadlines.ASK)
 @cache_options
@@ -38,13 +43,14 @@ def ask(
     top_k: int | None,
     bm25_weight: float | None,
     vector_weight: float | None,
+    reranker: str | None,
     explain: bool,
     **request: Any,
 ) -> None:
     """Answer a question from the papers, with citations."""
     from rag_papers.v1.query_pb2 import AskConfig
 
-    config = AskConfig(top_k_first=top_k, bm25_weight=bm25_weight, vector_weight=vector_weight)
+    config = AskConfig(top_k_first=top_k, bm25_weight=bm25_weight, vector_weight=vector_weight, reranker=reranker)
     response = client.ask(query, config=config, **request)
     emit(response, evidence.answer(response, explain=explain), as_json=as_json)
 
