@@ -1,41 +1,44 @@
-"""Prints the extracted text of a file, the bytes that citations point into: python -m ingest_service.extract FILE.
+"""Prints the extracted text of a paper, which citations point into: python -m ingest_service.extract FILE [ID].
 
 The same file and the same versions of the libraries give the same text. Nothing limits time or memory here.
 """
 
 import sys
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from ingest_service.readers import BY_LINE, READERS
+from ingest_service.readers import READERS
 from ingest_service.readers.confined import CONFINED_READERS
-from ingest_service.readers.document import Document
+from ingest_service.readers.document import Document, Reader
+
+_READERS: Mapping[str, Reader] = {**READERS, **CONFINED_READERS}
 
 
-def extract(path: Path, name: str = "") -> Document | None:
-    """The document in a file of a format that has one a file; None if it cannot be read, or has another format.
+def extract(path: Path, name: str = "") -> Iterator[Document]:
+    """The documents in a file, none if its format is not supported. Raises OSError.
 
-    `name` is the path that the document shall have, by default the file's name.
+    `name` is the path that they shall have, by default the file's name.
     """
-    suffix = path.suffix.lower()
-    read = {**READERS, **CONFINED_READERS}.get(suffix)
-    if read is None or suffix in BY_LINE:
-        return None
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        return
     with path.open("rb") as file:
         found = read(name or path.name, file, path.stat().st_size)
-        return next((item for item in found if isinstance(item, Document)), None)
+        yield from (item for item in found if isinstance(item, Document))
 
 
 def main() -> int:
-    """Exits with 1 if there is no text."""
-    if len(sys.argv) != 2:
-        sys.stderr.write("usage: python -m ingest_service.extract FILE\n")
+    """Exits with 1 if there is no such text."""
+    if len(sys.argv) not in (2, 3):
+        sys.stderr.write("usage: python -m ingest_service.extract FILE [ID]\n")
         return 2
-    document = extract(Path(sys.argv[1]))
-    if document is None:
-        sys.stderr.write(f"{sys.argv[1]}: it cannot be read\n")
-        return 1
-    sys.stdout.buffer.write(document.text.encode())
-    return 0
+    path, wanted = Path(sys.argv[1]), sys.argv[2] if len(sys.argv) == 3 else ""
+    for document in extract(path):
+        if wanted in ("", document.document_id):
+            sys.stdout.buffer.write(document.text.encode())
+            return 0
+    sys.stderr.write(f"{path}: there is no such text in it\n")
+    return 1
 
 
 if __name__ == "__main__":
