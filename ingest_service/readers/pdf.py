@@ -22,6 +22,7 @@ _CAPTION = re.compile(r"(?:figure|fig\.|table|algorithm|listing|box|scheme|plate
 _NUMBERED = re.compile(r"(?:[0-9]{1,2}|[IVX]{1,4}|[A-Z])(?P<more>(?:\.[0-9]{1,2})*)[.)]?\s+\S")
 _NO_TITLE = re.compile(r"untitled.*|.*\.(?:docx?|tex|dvi|pdf|indd|qxd|rtf)|microsoft word.*|\W*|[\w-]+", re.IGNORECASE)
 _LONGEST_HEADING = 160
+_SHORTEST_TEXT = 80
 _MOST_UNKNOWN = 0.3
 """Share of characters without a Unicode value above which the rest would be a riddle."""
 _PUBLISHED = re.compile(
@@ -171,6 +172,8 @@ def _levels(main: Sequence[Paragraph], title: Sequence[int], body: Body) -> dict
     text = next((n for n, p in enumerate(main) if n not in found and _is_running(p, body)), len(main))
     # Authors and where they work stand before the text, often in bold; its first heading stands right above it.
     found = [number for number in found if number >= text - 1 and number + 1 < len(main)]
+    if title and _names_several(main[found[0]].text if found and found[0] == title[-1] + 1 else ""):
+        del found[0]
     styles = sorted({_style(main[n]) for n in found if not _numbered(main[n])}, reverse=True)
     return {n: _numbered(main[n]) or styles.index(_style(main[n])) + 1 for n in found}
 
@@ -188,7 +191,7 @@ def _is_heading(paragraph: Paragraph, body: Body) -> bool:
 
 def _is_running(paragraph: Paragraph, body: Body) -> bool:
     same = abs(paragraph.size - body.size) < 0.6 and paragraph.bold == body.bold
-    return same and len(paragraph.text) > _LONGEST_HEADING
+    return same and len(paragraph.text) > _SHORTEST_TEXT
 
 
 def _style(paragraph: Paragraph) -> tuple[int, bool]:
@@ -214,6 +217,12 @@ def _bibliography(metadata: dict[str, str], raw: str, beneath: str) -> Bibliogra
     }
     spoken = {"authors": _authors(beneath), "doi": doi_in(metadata.get("Subject", "")) or doi_in(raw)}
     return bibliography(fields, spoken)
+
+
+def _names_several(text: str) -> bool:
+    """Whether names are listed, or marked with where they work: a heading may look like a single name."""
+    names = _authors(text)
+    return bool(names) and names != [text]
 
 
 def _authors(text: str) -> list[str]:
