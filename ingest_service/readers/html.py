@@ -23,7 +23,7 @@ _ROLES = frozenset("navigation banner contentinfo search complementary menu dial
 _PAGE_FRAME = frozenset(("header", "footer"))
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _INLINE = frozenset(
-    "a abbr acronym b bdi bdo big cite code data del dfn em font i img ins kbd label mark math q rp rt ruby s samp "
+    "a abbr acronym b bdi bdo big br cite code data del dfn em font i img ins kbd label mark math q rp rt ruby s samp "
     "small span strike strong sub sup time tt u var wbr mi mn mo mrow ms mtext msub msup msubsup mfrac msqrt "
     "semantics".split()
 )
@@ -61,11 +61,14 @@ def _document(path: str, text: str) -> Document | FileError:
     text = text.removeprefix("\ufeff").replace("\x00", "")
     if not text.strip():
         return no_text(path)
-    parser = parsing.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=False)
+    parser = parsing.HTMLParser(encoding="utf-8", remove_comments=True, remove_pis=True, huge_tree=True)
     try:
         root = parsing.document_fromstring(text.encode("utf-8"), parser=parser)
     except (etree.ParserError, ValueError):
         return no_text(path)
+    if any(entry.type == etree.ErrorTypes.ERR_RESOURCE_LIMIT for entry in parser.error_log):
+        # What lies deeper has been dropped, and with it maybe text.
+        return FileError(path=path, reason="MALFORMED", message="its elements are nested too deeply")
     meta = _meta(root)
     composer = Composer()
     main = _main(root)

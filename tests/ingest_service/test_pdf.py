@@ -77,7 +77,9 @@ def test_what_runs_across_both_columns_divides_them() -> None:
 def test_columns_of_a_table_are_not_read_as_columns_of_text() -> None:
     paper = Paper()
     paper.page()
-    y = paper.lines(MIDDLE, 120, ["Some running text that stands above the table, as wide as the page of the paper."] * 4)
+    y = paper.lines(
+        MIDDLE, 120, ["Some running text that stands above the table, as wide as the page of the paper."] * 4
+    )
     for number in range(8):
         paper.line(MIDDLE, y + 12 * number, f"row {number}")
         paper.line(MIDDLE + 250, y + 12 * number, f"value {number}")
@@ -101,7 +103,9 @@ def test_words_divided_at_the_end_of_a_line_are_joined_and_real_hyphens_kept(lin
 
 
 def test_addresses_broken_between_lines_are_whole_and_sentences_keep_their_space() -> None:
-    text = body(one_column(["The code is at https://example.org/some/", "path/to/it as it is shown in Fig. 10.", "We show it."]))
+    text = body(
+        one_column(["The code is at https://example.org/some/", "path/to/it as it is shown in Fig. 10.", "We show it."])
+    )
     assert "https://example.org/some/path/to/it as it is shown in Fig. 10. We show it." in text
 
 
