@@ -79,7 +79,7 @@ class Settings:
         60.0, "how long parsing one PDF, HTML or XML file may take", unit="seconds", low=0.01
     )
     parse_memory_bytes: int = _setting(
-        1 << 30, "memory that parsing one PDF, HTML or XML file may take", unit="bytes", low=1 << 20
+        1 << 30, "memory that parsing one PDF, HTML or XML file may take", unit="bytes", low=1
     )
     heartbeat_seconds: float = _setting(
         5.0, "pause after which a watch repeats an unchanged job", unit="seconds", low=0.01

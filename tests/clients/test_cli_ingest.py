@@ -95,7 +95,7 @@ def test_a_failed_job_is_a_failure_with_its_reason_and_the_next_step(server, rag
     assert result.stderr.splitlines()[-3:] == [
         "    bad-000.txt: NOT_UTF8: cannot be read",
         f"error: job {ID} failed: NO_PAPERS: no paper in /srv/papers",
-        "hint: papers are .txt and .md files, and .jsonl files in BEIR layout",
+        "hint: papers are .pdf, .html, .xml (JATS), .txt and .md files, and .jsonl files in BEIR layout",
     ]
 
 
