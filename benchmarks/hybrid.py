@@ -17,12 +17,12 @@ from langchain_classic.retrievers import EnsembleRetriever
 from langchain_community.retrievers import BM25Retriever
 from langchain_community.vectorstores import FAISS
 from langchain_core.embeddings import Embeddings
-from rag_papers.retrieval.encoder import open_encoder
 from services import running_services
 from synthetic import CORPUS_ID, MODEL, publish, texts, word, write_postings, write_texts
 
 from rag_papers.persist.corpora import Corpora, Version
 from rag_papers.persist.index_store import IndexBuilder, OpenIndex
+from rag_papers.retrieval.encoders import open_encoder
 
 WORDS, QUERIES, K = 80, 60, 10
 ENCODER = open_encoder(MODEL)

@@ -77,6 +77,7 @@ def ingest(root: Path) -> None:
             use_cache=False,
             max_file_bytes=LIMIT,
             max_failed_files=None,
+            exact_passages=130_000,
             parse_seconds=SECONDS,
             parse_memory_bytes=MEMORY,
             cache_db=str(data / "cache.db"),

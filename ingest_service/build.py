@@ -9,6 +9,9 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+import numpy as np
+import numpy.typing as npt
+
 from ingest_service.chunking import CHUNKER, chunk, embedding_text, fitting_texts
 from ingest_service.identity import DigestingFile, corpus_id, file_digests
 from ingest_service.parsing import UNSETTLED, Parser
@@ -79,10 +82,15 @@ def build(task: Task, report: Report) -> Outcome:
 
     report(JobStage.LEXICAL, 0.0, f"counting the words of {count} passages", passages_total=count)
     builder.write_postings(bm25.fit((terms(embedding_text(p)) for p in builder.passages()), lexical))
-    hits, misses = _embed(task, builder, _fastest(task, encoder, report), count, report)
-    report(JobStage.SAVE, 0.0, "writing and verifying the index")
+    vectors = builder.create_vectors(count, encoder.dim)
+    hits, misses = _embed(task, builder, _fastest(task, encoder, report), vectors, report)
+    if graph := _has_graph(task, count):
+        _link(builder, vectors, report)
+    report(JobStage.SAVE, 0.6 if graph else 0.0, "writing and verifying the index")
     manifest = builder.finish(
-        corpus_id=corpus_id(found, papers.digests, encoder, task.max_file_bytes, papers.unsettled),
+        corpus_id=corpus_id(
+            found, papers.digests, encoder, task.max_file_bytes, graph=graph, unsettled=papers.unsettled
+        ),
         document_count=len(papers.documents),
         passage_count=count,
         dim=encoder.dim,
@@ -96,14 +104,23 @@ def build(task: Task, report: Report) -> Outcome:
 
 
 def _already_published(task: Task, found: Scan, encoder: Encoder, report: Report) -> Outcome | None:
-    identifier = corpus_id(found, file_digests(found), encoder, task.max_file_bytes)
-    try:
-        manifest = verify(Path(task.indexes) / identifier)
-        outcome = Outcome(corpus_id=identifier, staged=False, embed_hits=manifest.passage_count, embed_misses=0)
-        _report_published(task, outcome, found, report)
-    except (IndexNotFound, IndexDamaged, FormatUnsupported):  # it may be deleted while it is read
-        return None
-    return outcome
+    digests = file_digests(found)
+    for graph in (False, True):  # which of the two this ingest builds depends on the passages, which nobody counted yet
+        identifier = corpus_id(found, digests, encoder, task.max_file_bytes, graph=graph)
+        try:
+            manifest = verify(Path(task.indexes) / identifier)
+            if _has_graph(task, manifest.passage_count) != graph:
+                continue
+            outcome = Outcome(corpus_id=identifier, staged=False, embed_hits=manifest.passage_count, embed_misses=0)
+            _report_published(task, outcome, found, report)
+        except (IndexNotFound, IndexDamaged, FormatUnsupported):  # it may be deleted while it is read
+            continue
+        return outcome
+    return None
+
+
+def _has_graph(task: Task, passages: int) -> bool:
+    return passages > task.exact_passages
 
 
 def _report_published(task: Task, outcome: Outcome, found: Scan, report: Report) -> None:
@@ -258,11 +275,13 @@ def _fastest(task: Task, encoder: Encoder, report: Report) -> Encoder:
     return fastest(ModelStore(Path(task.models)), encoder, fall_back)
 
 
-def _embed(task: Task, builder: IndexBuilder, encoder: Encoder, count: int, report: Report) -> tuple[int, int]:
-    """Fills vectors.npy; returns how many vectors were reused and how many were computed."""
+def _embed(
+    task: Task, builder: IndexBuilder, encoder: Encoder, vectors: npt.NDArray[np.float32], report: Report
+) -> tuple[int, int]:
+    """Fills `vectors`, those of vectors.npy; returns how many were reused and how many were computed."""
+    count = len(vectors)
     store = SqliteStore(Path(task.cache_db))
     caching_encoder = CachingEncoder(encoder, store)
-    vectors = builder.create_vectors(count, encoder.dim)
     passages = builder.passages()
     hits = misses = done = 0
 
@@ -286,3 +305,15 @@ def _embed(task: Task, builder: IndexBuilder, encoder: Encoder, count: int, repo
         store.close()
     vectors.flush()  # type: ignore[attr-defined]
     return hits, misses
+
+
+def _link(builder: IndexBuilder, vectors: npt.NDArray[np.float32], report: Report) -> None:
+    """Writes the approximate index."""
+
+    def progress(done: int) -> None:
+        report(
+            JobStage.SAVE, 0.6 * done / len(vectors), f"linked {done} of {len(vectors)} passages to their neighbours"
+        )
+
+    progress(0)
+    builder.write_graph(vectors, progress)

@@ -197,6 +197,7 @@ class JobManager:
             max_failed_files=job.max_failed_files,
             parse_seconds=self._settings.parse_seconds,
             parse_memory_bytes=self._settings.parse_memory_bytes,
+            exact_passages=self._settings.exact_passages,
             cache_db=str(self._paths.cache_db),
             indexes=str(self._paths.indexes),
             models=str(self._paths.models),

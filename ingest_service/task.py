@@ -21,6 +21,7 @@ class Task:
     """The task fails when more files than this cannot be ingested; None: however many they are."""
     parse_seconds: float
     parse_memory_bytes: int
+    exact_passages: int
     cache_db: str
     indexes: str
     models: str

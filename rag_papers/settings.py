@@ -81,6 +81,9 @@ class Settings:
     parse_memory_bytes: int = _setting(
         1 << 30, "memory that parsing one PDF, HTML or XML file may take", unit="bytes", low=1
     )
+    exact_passages: int = _setting(
+        130_000, "passages above which an ingest builds an approximate index of the vectors", unit="passages", low=0
+    )
     heartbeat_seconds: float = _setting(
         5.0, "pause after which a watch repeats an unchanged job", unit="seconds", low=0.01
     )

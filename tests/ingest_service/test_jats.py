@@ -22,12 +22,15 @@ ARTICLE = """<?xml version="1.0" encoding="UTF-8"?>
 <pub-date pub-type="epub"><day>1</day><year>2013</year></pub-date>
 <abstract><sec><title>Aim</title><p>We aim.</p></sec></abstract><abstract abstract-type="summary"><title>Summary</title>
 <p>In short.</p></abstract></article-meta></front>
-<body><p>Before any section.</p><sec><label>1</label><title>Methods</title><p>We grew <italic>E. coli</italic>&nbsp;at 37&deg;C
-<xref ref-type="bibr">[1]</xref>.<fig><label>Figure 1</label><caption><title>Growth.</title><p>The curve.</p></caption></fig>
+<body><p>Before any section.</p><sec><label>1</label><title>Methods</title>
+<p>We grew <italic>E. coli</italic>&nbsp;at 37&deg;C
+<xref ref-type="bibr">[1]</xref>.<fig>
+<label>Figure 1</label><caption><title>Growth.</title><p>The curve.</p></caption></fig>
 After the figure.</p><sec><title>Data</title><p>All data.</p><list><list-item><p>One.</p></list-item></list>
 <table-wrap><label>Table 1</label><caption><p>Counts.</p></caption><table><tr><td>77</td></tr></table>
 <table-wrap-foot><p>A note.</p></table-wrap-foot></table-wrap></sec></sec></body>
-<back><ack><p>Thanks.</p></ack><ref-list><title>References</title><ref><mixed-citation>A cited work.</mixed-citation></ref>
+<back><ack><p>Thanks.</p></ack><ref-list><title>References</title>
+<ref><mixed-citation>A cited work.</mixed-citation></ref>
 </ref-list></back></article>"""
 
 

@@ -190,6 +190,7 @@ def task_for(papers: Path, data: Path) -> Task:
         use_cache=True,
         max_file_bytes=1 << 20,
         max_failed_files=None,
+        exact_passages=130_000,
         parse_seconds=60.0,
         parse_memory_bytes=1 << 30,
         cache_db=str(data / "cache.db"),

@@ -24,6 +24,8 @@ def sample(field: dataclasses.Field[Any]) -> tuple[str, Any]:
     """A text for the setting, and the value that it stands for."""
     if field.metadata["unit"] == "host:port":
         return "localhost:7", "localhost:7"
+    if field.name == "reranker":
+        return "none", "none"
     return SAMPLES[TYPES[field.name]]
 
 
