@@ -9,6 +9,8 @@ from collections.abc import Iterable, Sequence
 from ingest_service.readers.pdf_layout import Body, Column
 from ingest_service.readers.pdf_lines import Line
 
+_MOST_BETWEEN = 6
+"""Notes and captions that may stand between two parts of a paragraph, and the first part."""
 _BULLET = re.compile(r"[•▪■◦‣●∙·] ?")
 _ITEM = re.compile(r"[*–—-] |\(?[0-9]{1,2}[.)] |\(?[a-z][.)] |\[[0-9]{1,3}\] ?")
 _CLOSED = re.compile(r"[.!?:;。！？][\"'”’»)\]]*(?:\[?[0-9,–-]+\]?)?$")
@@ -69,20 +71,21 @@ class Words:
 def paragraphs(columns: Sequence[Column], body: Body, words: Words) -> list[Paragraph]:
     """The paragraphs of the columns, which are in reading order; one may go on in the next column."""
     groups: list[list[Line]] = []
+    current: list[Line] = []
     before: Column | None = None
     for column in columns:
         for number, line in enumerate(column.lines):
-            last = groups[-1][-1] if groups else None
-            if last is None:
+            if not current:
                 begins = True
             elif number == 0:
-                begins = not _goes_on(groups[-1], line, before)
+                begins = not _goes_on(current, line, before)
             else:
-                begins = _begins(groups[-1], line, column, body)
-            if begins:
-                groups.append([line])
-            else:
-                groups[-1].append(line)
+                begins = _begins(current, line, column, body)
+            if begins and (torn := _torn(groups, line, body)):
+                current = torn
+            elif begins:
+                groups.append(current := [])
+            current.append(line)
         before = column
     return [_paragraph(group, words) for group in groups]
 
@@ -96,6 +99,24 @@ def _goes_on(group: Sequence[Line], line: Line, column: Column | None) -> bool:
         return True
     open_end = not _CLOSED.search(last.text)
     return open_end and (line.text[:1].islower() or (column is not None and last.right > column.right - 2 * last.size))
+
+
+def _torn(groups: Sequence[list[Line]], line: Line, body: Body) -> list[Line] | None:
+    """The paragraph that `line` goes on with where notes or captions at the edge of a page stand in between."""
+    if not line.text[:1].islower() or not _is_body(line, body):
+        return None
+    for group in reversed(groups[-_MOST_BETWEEN:]):
+        last = group[-1]
+        if _is_body(last, body):
+            elsewhere = last.page < line.page or last.bottom < line.bottom
+            return group if elsewhere and (last.hyphen or not _CLOSED.search(last.text)) else None
+        if last.bold or last.size > body.size:
+            return None
+    return None
+
+
+def _is_body(line: Line, body: Body) -> bool:
+    return abs(line.size - body.size) < 0.06 * body.size and line.bold == body.bold
 
 
 def _begins(group: Sequence[Line], line: Line, column: Column, body: Body) -> bool:

@@ -2,6 +2,7 @@ import io
 
 import pytest
 
+from ingest_service.chunking import chunk
 from ingest_service.readers import pdf
 from ingest_service.readers.document import Document
 from rag_papers.persist.index_store import FileError
@@ -132,6 +133,20 @@ def test_a_sentence_goes_on_over_the_page_and_the_page_begins_within_it() -> Non
     found = document(paper.data())
     assert body(found) == "The sentence begins on the first page of the paper and ends on the second."
     assert [(page.page, found.text[page.start :][:9]) for page in found.pages] == [(1, "The sente"), (2, "the paper")]
+
+
+def test_a_sentence_goes_on_over_the_page_past_a_footnote() -> None:
+    paper = Paper()
+    paper.page()
+    paper.lines(MIDDLE, 300, ["There is a first sentence of some length.", "The second begins on the first page of"])
+    paper.line(MIDDLE, 600, "1 A footnote in small print", size=7)
+    paper.page()
+    paper.lines(MIDDLE, 300, ["the paper, goes on a line", "longer and ends on the second."])
+    found = document(paper.data())
+    assert "The second begins on the first page of the paper, goes on a line longer and ends" in body(found)
+    assert [page.page for page in found.pages] == [1, 2, 1]
+    passages = chunk(found, "a.pdf", max_tokens=256, count_tokens=lambda texts: [len(text.split()) for text in texts])
+    assert [(passage.first_page, passage.last_page) for passage in passages] == [(1, 2)]
 
 
 def article() -> Paper:
