@@ -74,6 +74,7 @@ def ingest(root: Path) -> None:
             corpus_dir=str(root),
             model_name="hashing-64",
             model_download=False,
+            encoder_precision="fp32",
             use_cache=False,
             max_file_bytes=LIMIT,
             max_failed_files=None,

@@ -52,7 +52,7 @@ _WINDOW = 4096  # passages that are grouped by length and embedded together: bou
 def build(task: Task, report: Report) -> Outcome:
     """Builds the index that `task` asks for. Raises RagError, and OSError for what the disk does."""
     report(JobStage.SCAN, 0.0, "looking for papers")
-    encoder = open_encoder(task.model_name, download=task.model_download)
+    encoder = open_encoder(task.model_name, download=task.model_download, precision=task.encoder_precision)
     found = scan(Path(task.corpus_dir), task.max_file_bytes)
     report(
         JobStage.SCAN,

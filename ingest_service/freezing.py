@@ -22,6 +22,7 @@ class FreezeTask:
 
     model_name: str
     model_download: bool
+    precision: str
     models: str
     """Where frozen models lie, an absolute path."""
 
@@ -37,7 +38,9 @@ class Frozen:
 
 def freeze(task: FreezeTask) -> Frozen:
     """Freezes the model. Raises ModelUnavailable."""
-    encoder = SentenceTransformerEncoder(locate(task.model_name, download=task.model_download))
+    encoder = SentenceTransformerEncoder(
+        locate(task.model_name, download=task.model_download), precision=task.precision
+    )
     try:
         prepared = prepare(ModelStore(Path(task.models)), encoder)
     except NotFreezable as error:

@@ -192,6 +192,7 @@ class JobManager:
             corpus_dir=job.corpus_dir,
             model_name=job.model_name,
             model_download=self._settings.model_download,
+            encoder_precision=self._settings.encoder_precision,
             use_cache=job.use_cache,
             max_file_bytes=self._settings.max_file_bytes,
             max_failed_files=job.max_failed_files,

@@ -24,7 +24,12 @@ class Models:
         """The frozen model of a name, and whether it was there. Raises InvalidRequest and ModelUnavailable."""
         if is_built_in(name):
             raise InvalidRequest(violations={"model_name": f"{name} is built in: there is nothing to prepare"})
-        task = FreezeTask(model_name=name, model_download=self._settings.model_download, models=str(self._models))
+        task = FreezeTask(
+            model_name=name,
+            model_download=self._settings.model_download,
+            precision=self._settings.encoder_precision,
+            models=str(self._models),
+        )
         async with self._one:
             frozen = Frozen(**await run_worker("ingest_service.freezing", task, lambda update: None))
         return await asyncio.to_thread(self._store.verified, frozen.identity), frozen.existed

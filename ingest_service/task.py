@@ -15,6 +15,7 @@ class Task:
     corpus_dir: str
     model_name: str
     model_download: bool
+    encoder_precision: str
     use_cache: bool
     max_file_bytes: int
     max_failed_files: int | None

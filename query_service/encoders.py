@@ -15,7 +15,7 @@ from rag_papers.persist.embedding_cache import CachingEncoder
 from rag_papers.persist.index_store import Manifest
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.sqlite_store import SqliteStore
-from rag_papers.retrieval.encoders import Encoder, SentenceTransformerEncoder, open_encoder
+from rag_papers.retrieval.encoders import FP32, INT8, Encoder, SentenceTransformerEncoder, open_encoder
 from rag_papers.retrieval.encoders.frozen import FrozenEncoder
 from rag_papers.retrieval.encoders.gathering import GatheringEncoder
 
@@ -52,7 +52,7 @@ class Encoders:
             return FrozenEncoder(self._models.verified(identity).directory, name=name, identity=identity)
         except ModelUnavailable as error:
             why = error.message
-        encoder = self._reference(name, why)
+        encoder = self._reference(name, INT8 if identity.endswith(f"-{INT8}") else FP32, why)
         if encoder.identity != identity:
             raise ModelMismatch(
                 f"the model {name!r} on this machine is not the one that index {manifest.corpus_id} was built with: "
@@ -62,11 +62,11 @@ class Encoders:
             )
         return encoder
 
-    def _reference(self, name: str, why: str) -> Encoder:
+    def _reference(self, name: str, precision: str, why: str) -> Encoder:
         """What stands in for a frozen model that cannot be used, for the reason `why`."""
         remedy = f"prepare it where IngestService runs: rag model prepare {name}"
         try:
-            encoder = open_encoder(name, download=False)
+            encoder = open_encoder(name, download=False, precision=precision)
         except ModelUnavailable as error:
             raise ModelUnavailable(
                 f"the frozen model {name!r} cannot be used: {why}; {remedy}. Nor can the original: {error.message}",

@@ -34,7 +34,7 @@ class ModelFacts:
     identity: str
     """Digest of all that shapes its vectors; names the directory."""
     precision: str
-    """Of its weights and what is computed with them: fp32."""
+    """Of its weights and what is computed with them: fp32 or int8."""
     dim: int
     """Length of a vector."""
     max_tokens: int

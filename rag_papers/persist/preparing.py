@@ -6,13 +6,11 @@ from collections.abc import Callable
 
 from rag_papers.errors import ModelUnavailable
 from rag_papers.persist.model_store import FrozenModel, ModelFacts, ModelStore
-from rag_papers.retrieval.encoders import Encoder, SentenceTransformerEncoder
+from rag_papers.retrieval.encoders import FP32, Encoder, SentenceTransformerEncoder
 from rag_papers.retrieval.encoders.freezing import NotFreezable, freeze
 from rag_papers.retrieval.encoders.frozen import FrozenEncoder
 
 logger = logging.getLogger(__name__)
-
-FP32 = "fp32"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,11 +27,11 @@ def prepare(store: ModelStore, reference: SentenceTransformerEncoder) -> Prepare
     facts = ModelFacts(
         name=reference.name,
         identity=reference.identity,
-        precision=FP32,
+        precision=reference.precision,
         dim=reference.dim,
         max_tokens=reference.max_tokens,
     )
-    model, existed = store.prepare(facts, lambda directory: freeze(reference.files, directory))
+    model, existed = store.prepare(facts, lambda directory: freeze(reference.files, directory, reference.precision))
     return Prepared(model=model, existed=existed)
 
 
@@ -43,13 +41,20 @@ def frozen(store: ModelStore, identity: str, name: str) -> FrozenEncoder:
 
 
 def fastest(store: ModelStore, encoder: Encoder, fall_back: Callable[[str], None]) -> Encoder:
-    """The frozen form of `encoder`, prepared if need be; else itself, after `fall_back` was told why."""
+    """The frozen form of `encoder`, prepared if need be; else itself, after `fall_back` was told why.
+
+    Raises ModelUnavailable where the precision asked for is had from the frozen form alone.
+    """
     if not isinstance(encoder, SentenceTransformerEncoder):
         return encoder
     try:
         prepare(store, encoder)
         return frozen(store, encoder.identity, encoder.name)
     except (NotFreezable, ModelUnavailable) as error:
+        if encoder.precision != FP32:
+            raise ModelUnavailable(
+                f"the model {encoder.name!r} cannot be had in {encoder.precision}: {error}", model=encoder.name
+            ) from error
         logger.warning("model %s is computed by sentence-transformers: %s", encoder.name, error)
         fall_back(str(error))
         return encoder

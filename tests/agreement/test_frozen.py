@@ -14,7 +14,15 @@ import pytest
 from rag_papers.errors import ModelUnavailable
 from rag_papers.persist.model_store import MANIFEST, FrozenModel, ModelStore
 from rag_papers.persist.preparing import fastest, frozen, prepare
-from rag_papers.retrieval.encoders import Encoder, HashingEncoder, Prompts, SentenceTransformerEncoder, open_encoder
+from rag_papers.retrieval.encoders import (
+    FP32,
+    INT8,
+    Encoder,
+    HashingEncoder,
+    Prompts,
+    SentenceTransformerEncoder,
+    open_encoder,
+)
 from rag_papers.retrieval.encoders.freezing import LEAST_COSINE, NotFreezable
 from rag_papers.retrieval.encoders.frozen import GRAPH, FrozenEncoder
 from rag_papers.retrieval.encoders.gathering import GatheringEncoder
@@ -35,12 +43,13 @@ SAMPLE = Path(__file__).parents[2] / "data" / "corpus"
 class Model:
     """A model on disk, its reference, and its frozen form."""
 
-    def __init__(self, path: str, root: Path) -> None:
+    def __init__(self, path: str, root: Path, precision: str = FP32) -> None:
         self.store = ModelStore(root / "models")
-        self.reference = open_encoder(path)
-        assert isinstance(self.reference, SentenceTransformerEncoder)
-        self.prepared = prepare(self.store, self.reference)
-        self.frozen = frozen(self.store, self.reference.identity, path)
+        reference, asked = open_encoder(path), open_encoder(path, precision=precision)
+        assert isinstance(reference, SentenceTransformerEncoder) and isinstance(asked, SentenceTransformerEncoder)
+        self.reference, self.asked = reference, asked
+        self.prepared = prepare(self.store, asked)
+        self.frozen = frozen(self.store, asked.identity, path)
 
     @property
     def directory(self) -> Path:
@@ -68,11 +77,11 @@ def _prompted(path: Path) -> Path:
 KINDS: dict[str, Callable[[Path], Path]] = {"cls": _cls, "max": _max, "dense": _dense, "prompted": _prompted}
 
 
-@pytest.fixture(scope="module", params=[*KINDS, "real"])
+@pytest.fixture(scope="module", params=[*KINDS, "real", "real in int8"])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Model:
     root = tmp_path_factory.mktemp(request.param)
-    if request.param == "real":
-        return Model("all-MiniLM-L6-v2", root)
+    if request.param.startswith("real"):
+        return Model("all-MiniLM-L6-v2", root, INT8 if request.param.endswith(INT8) else FP32)
     return Model(str(KINDS[request.param](root)), root)
 
 
@@ -95,14 +104,15 @@ def test_vectors_are_those_of_the_reference(model: Model) -> None:
     for batch in model.reference.batches(texts):
         expected[batch] = model.reference.encode([texts[position] for position in batch])
     assert (vectors.shape, vectors.dtype) == ((len(texts), model.reference.dim), np.float32)
-    assert (vectors.astype(np.float64) * expected).sum(axis=1).min() >= LEAST_COSINE
+    assert (vectors.astype(np.float64) * expected).sum(axis=1).min() >= LEAST_COSINE[model.asked.precision]
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
 def test_facts_are_those_of_the_reference(model: Model) -> None:
     texts = texts_of(model)
     for fact in ("identity", "dim", "max_tokens", "prompts"):
-        assert getattr(model.frozen, fact) == getattr(model.reference, fact)
+        assert getattr(model.frozen, fact) == getattr(model.asked, fact)
+    assert (model.asked.identity == model.reference.identity) == (model.asked.precision == FP32)
     assert model.frozen.count_tokens(texts) == model.reference.count_tokens(texts)
 
 
@@ -116,6 +126,16 @@ def test_a_vector_is_a_function_of_its_text_alone(model: Model) -> None:
         for _ in range(2):
             some = dice.sample(texts, dice.randint(2, len(texts)))
             assert [row.tobytes() for row in encoder.encode(some)] == [expected[text] for text in some]
+
+
+def test_int8_vectors_are_had_from_the_frozen_form_alone(tmp_path: Path) -> None:
+    path = str(make(tmp_path / "model", "mean"))
+    encoder = open_encoder(path, precision=INT8)
+    with pytest.raises(ModelUnavailable, match="rag model prepare"):
+        encoder.encode(["text"])
+    change_json(Path(path) / "1_Pooling/config.json", pooling_mode="weightedmean")
+    with pytest.raises(ModelUnavailable, match="cannot be had in int8"):
+        fastest(ModelStore(tmp_path / "models"), open_encoder(path, precision=INT8), lambda why: None)
 
 
 def test_a_text_longer_than_the_window_counts_up_to_it(small: Model) -> None:
@@ -135,7 +155,7 @@ def test_prompts_are_those_of_the_model(tmp_path: Path) -> None:
     np.testing.assert_allclose(
         found, encoder.model.encode(text, prompt_name="passage", normalize_embeddings=True), atol=1e-6
     )
-    assert asked @ found < LEAST_COSINE
+    assert asked @ found < LEAST_COSINE[FP32]
     assert open_encoder("hashing-8").prompts == Prompts()
     change_json(path / "config_sentence_transformers.json", default_prompt_name="query", prompts={"query": "find: "})
     assert open_encoder(str(path)).prompts == Prompts(query="find: ", passage="find: ")

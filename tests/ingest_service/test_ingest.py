@@ -116,6 +116,7 @@ def test_progress_moves_within_every_stage_and_reaches_its_marks(tmp_path: Path)
         corpus_dir=str(papers),
         model_name="hashing-64",
         model_download=False,
+        encoder_precision="fp32",
         use_cache=True,
         max_file_bytes=1 << 20,
         max_failed_files=None,

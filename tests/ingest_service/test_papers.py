@@ -187,6 +187,7 @@ def task_for(papers: Path, data: Path) -> Task:
         corpus_dir=str(papers),
         model_name="hashing-64",
         model_download=False,
+        encoder_precision="fp32",
         use_cache=True,
         max_file_bytes=1 << 20,
         max_failed_files=None,

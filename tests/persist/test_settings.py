@@ -26,6 +26,8 @@ def sample(field: dataclasses.Field[Any]) -> tuple[str, Any]:
         return "localhost:7", "localhost:7"
     if field.name == "reranker":
         return "none", "none"
+    if field.name == "encoder_precision":
+        return "int8", "int8"
     return SAMPLES[TYPES[field.name]]
 
 

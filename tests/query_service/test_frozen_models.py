@@ -205,7 +205,7 @@ class TestConcurrentTexts:
             first = pool.submit(encoder.encode, ["first"])
             slow.begun.wait(60)
             calls = {f"text {n}": pool.submit(encoder.encode, [f"text {n}"]) for n in range(40)}
-            while len(encoder._waiting) < 40:
+            while len(encoder._gathered._waiting) < 40:
                 threading.Event().wait(0.001)
             slow.let_go.set()
             for text, call in {"first": first, **calls}.items():

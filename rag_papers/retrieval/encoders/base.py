@@ -7,6 +7,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+FP32, INT8 = PRECISIONS = ("fp32", "int8")
+"""What weights are held in and computed with. int8: weights and what they are multiplied with in eight bits, faster and
+less exact; computed by frozen models alone."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prompts:

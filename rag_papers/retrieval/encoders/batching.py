@@ -24,13 +24,14 @@ def by_length(lengths: Sequence[int]) -> list[list[int]]:
     return [order[start : start + ROWS] for start in range(0, len(order), ROWS)]
 
 
-def of_equal_length(lengths: Sequence[int]) -> list[list[int]]:
-    """Positions in `lengths` in batches of one padded length and about TOKENS tokens, shortest first."""
+def of_equal_length(lengths: Sequence[int], most: int = ROWS) -> list[list[int]]:
+    """Positions in `lengths` in batches of one padded length, about TOKENS tokens and at most `most` texts, shortest
+    first."""
     groups: dict[int, list[int]] = defaultdict(list)
     for position, length in enumerate(lengths):
         groups[padded(length)].append(position)
     batches = []
     for size, group in sorted(groups.items()):
-        rows = max(1, min(ROWS, TOKENS // size))
+        rows = max(1, min(most, TOKENS // size))
         batches += [group[start : start + rows] for start in range(0, len(group), rows)]
     return batches

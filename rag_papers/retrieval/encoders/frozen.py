@@ -43,6 +43,8 @@ class FrozenSettings:
     """The activation of each dense layer, a key of `head.ACTIVATIONS`; its numbers are in files of their own."""
     query_prompt: str
     passage_prompt: str
+    alone: bool = False
+    """Every text is computed by itself: one scale holds for all numbers of a batch, and would for its other texts."""
 
     def write(self, directory: Path) -> None:
         """Writes SETTINGS."""
@@ -95,7 +97,7 @@ class FrozenEncoder:
         rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         tokens = self._tokenize(list(rows))
         vectors = np.empty((len(rows), self.dim), np.float32)
-        for batch in of_equal_length([len(ids) for ids in tokens]):
+        for batch in of_equal_length([len(ids) for ids in tokens], **({"most": 1} if self._settings.alone else {})):
             self._encode_batch([tokens[row] for row in batch], batch, vectors)
         return vectors[[rows[text] for text in texts]]
 

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_papers.errors import ModelUnavailable
-from rag_papers.retrieval.encoders.base import Prompts
+from rag_papers.retrieval.encoders.base import FP32, Prompts
 from rag_papers.retrieval.encoders.batching import by_length
 from rag_papers.retrieval.encoders.configuration import Configuration
 from rag_papers.retrieval.models import ModelFiles, identity
@@ -22,10 +22,15 @@ if TYPE_CHECKING:
 class SentenceTransformerEncoder:
     """A sentence-transformers model. The library and the weights are loaded by the first `encode`."""
 
-    def __init__(self, files: ModelFiles, *, device: str | None = None) -> None:
-        """`device` is torch's name of what computes; None: a GPU if there is one."""
+    def __init__(self, files: ModelFiles, *, device: str | None = None, precision: str = FP32) -> None:
+        """`device` is torch's name of what computes; None: a GPU if there is one.
+
+        `precision` is that of the frozen form that it stands for: of any but fp32 it knows all but the vectors.
+        """
         self._device = device
         self.name = files.name
+        self.precision = precision
+        """One of PRECISIONS."""
         self.files = files
         """The model."""
         self.configuration = Configuration(files)
@@ -34,8 +39,8 @@ class SentenceTransformerEncoder:
 
     @functools.cached_property
     def identity(self) -> str:
-        """Digest of the model's files."""
-        return identity(self.files)
+        """Digest of the model's files, and the precision where it is not fp32."""
+        return identity(self.files) + ("" if self.precision == FP32 else f"-{self.precision}")
 
     @property
     def dim(self) -> int:
@@ -61,7 +66,13 @@ class SentenceTransformerEncoder:
         return by_length([len(text) for text in texts])
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """(len(texts), dim), rows L2-normalised."""
+        """(len(texts), dim), rows L2-normalised. Raises ModelUnavailable for a precision that is not fp32."""
+        if self.precision != FP32:
+            raise ModelUnavailable(
+                f"the model {self.name!r} gives {self.precision} vectors in its frozen form alone, which is not there: "
+                f"rag model prepare {self.name}",
+                model=self.name,
+            )
         with self._lock:  # the tokenizer's padding is state of the model
             vectors = self.model.encode(
                 list(texts),
