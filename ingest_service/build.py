@@ -2,19 +2,24 @@
 the embedding cache."""
 
 import dataclasses
-from collections.abc import Iterator
+import io
+import os
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
 from ingest_service.chunking import CHUNKER, chunk, embedding_text, fitting_texts
 from ingest_service.identity import DigestingFile, corpus_id, file_digests
-from ingest_service.readers import READERS
+from ingest_service.parsing import UNSETTLED, Parser
+from ingest_service.readers import BY_LINE, READERS
+from ingest_service.readers.document import ByteSource, Document
 from ingest_service.scan import Scan, SourceFile, open_regular, scan
 from ingest_service.task import Outcome, Report, Task
-from rag_papers.errors import FormatUnsupported, IndexDamaged, IndexNotFound, NoPapers
+from rag_papers.errors import FormatUnsupported, IndexDamaged, IndexNotFound, NoPapers, TooManyFailedFiles
 from rag_papers.persist import caching
 from rag_papers.persist.embedding_cache import CachingEncoder
 from rag_papers.persist.index_store import (
@@ -48,7 +53,7 @@ def build(task: Task, report: Report) -> Outcome:
     """Builds the index that `task` asks for. Raises RagError, and OSError for what the disk does."""
     report(JobStage.SCAN, 0.0, "looking for papers")
     encoder = open_encoder(task.model_name, download=task.model_download, precision=task.encoder_precision)
-    found = scan(Path(task.corpus_dir))
+    found = scan(Path(task.corpus_dir), task.max_file_bytes)
     report(
         JobStage.SCAN,
         0.0,
@@ -59,8 +64,9 @@ def build(task: Task, report: Report) -> Outcome:
     if task.use_cache and (outcome := _already_published(task, found, encoder, report)):
         return outcome
     builder = IndexBuilder(Path(task.staging))
-    papers = _Papers(task, found, encoder, report)
-    offsets = builder.write_lines(PASSAGES, papers.passages())
+    with Parser(seconds=task.parse_seconds, memory_bytes=task.parse_memory_bytes) as parser:
+        papers = _Papers(task, found, encoder, parser, report)
+        offsets = builder.write_lines(PASSAGES, papers.passages())
     if not papers.documents:
         raise NoPapers(
             f"none of the {len(found.files) + len(found.errors)} files could be read: "
@@ -82,7 +88,9 @@ def build(task: Task, report: Report) -> Outcome:
         _link(builder, vectors, report)
     report(JobStage.SAVE, 0.6 if graph else 0.0, "writing and verifying the index")
     manifest = builder.finish(
-        corpus_id=corpus_id(found, papers.digests, encoder, task.max_file_bytes, graph=graph),
+        corpus_id=corpus_id(
+            found, papers.digests, encoder, task.max_file_bytes, graph=graph, unsettled=papers.unsettled
+        ),
         document_count=len(papers.documents),
         passage_count=count,
         dim=encoder.dim,
@@ -119,29 +127,43 @@ def _report_published(task: Task, outcome: Outcome, found: Scan, report: Report)
     """Says of an index that is there already what building it would have said."""
     index = Path(task.indexes) / outcome.corpus_id
     read = {document.path for document in read_documents(index)}
+    failed = len(found.files) - len(read) + len(found.errors)
+    errors = read_failures(index)
     report(
         JobStage.SCAN,
         1.0,
         "nothing has changed",
         files_done=len(read),
-        files_failed=len(found.files) - len(read) + len(found.errors),
-        file_errors=read_failures(index)[:MAX_FILE_ERRORS],
+        files_failed=failed,
+        file_errors=errors[:MAX_FILE_ERRORS],
         passages_total=outcome.embed_hits,
         passages_done=outcome.embed_hits,
     )
+    _check_failed(failed, errors, task.max_failed_files)
+
+
+def _check_failed(failed: int, errors: Sequence[FileError], allowed: int | None) -> None:
+    """Raises TooManyFailedFiles if more files failed than are allowed."""
+    if allowed is not None and failed > allowed:
+        raise TooManyFailedFiles(
+            f"{failed} files could not be ingested, {allowed} are allowed: "
+            + "; ".join(f"{error.path}: {error.message}" for error in errors[:3])
+        )
 
 
 class _Papers:
     """Reads the files once, and remembers what the index needs besides their passages."""
 
-    def __init__(self, task: Task, found: Scan, encoder: Encoder, report: Report) -> None:
-        self._found, self._encoder, self._report = found, encoder, report
+    def __init__(self, task: Task, found: Scan, encoder: Encoder, parser: Parser, report: Report) -> None:
+        self._found, self._encoder, self._parser, self._report = found, encoder, parser, report
+        self._max_failed_files = task.max_failed_files
         self._limit = task.max_file_bytes
         (prompt,) = encoder.count_tokens([encoder.prompts.passage])
         self._max_tokens = encoder.max_tokens - prompt
         self._bytes_total = sum(source.size for source in found.files) or 1
         self.documents: list[DocumentRecord] = []
         self.errors: list[FileError] = list(found.errors)
+        self.unsettled: list[FileError] = []
         self.digests: dict[str, bytes] = {}
         self._ids: set[str] = set()
         self._passages = self._bytes_done = self._files_done = 0
@@ -153,9 +175,7 @@ class _Papers:
             before = len(self.documents)
             try:
                 with open_regular(source.location) as opened:
-                    file = DigestingFile(opened)
-                    yield from self._read(source, file)
-                    self.digests[source.path] = file.digest()
+                    yield from self._file(source, opened)
             except OSError as error:
                 self.errors.append(
                     FileError(path=source.path, reason="UNREADABLE", message=error.strerror or str(error))
@@ -166,12 +186,39 @@ class _Papers:
                 self._files_failed += 1
             self._bytes_done += source.size
             self._progress(0)
+            _check_failed(self._files_failed, self.errors, self._max_failed_files)
 
-    def _read(self, source: SourceFile, file: DigestingFile) -> Iterator[PassageRecord]:
-        read = READERS[PurePosixPath(source.path).suffix.lower()]
-        for document in read(source.path, file, self._limit):
+    def _file(self, source: SourceFile, opened: BinaryIO) -> Iterator[PassageRecord]:
+        stamp = _stamp(opened)
+        file = DigestingFile(opened)
+        suffix = PurePosixPath(source.path).suffix.lower()
+        content: ByteSource = file
+        if suffix not in BY_LINE:
+            content = io.BytesIO(file.read(self._limit + 1))
+        if _stamp(opened) == stamp:
+            yield from self._read(source, suffix, content, file)
+            self.digests[source.path] = file.digest()
+        if _stamp(opened) != stamp:
+            self._unsettled(FileError(path=source.path, reason="CHANGED", message="it changed while it was read"))
+
+    def _unsettled(self, error: FileError) -> None:
+        self.errors.append(error)
+        self.unsettled.append(error)
+
+    def _documents(self, path: str, suffix: str, content: ByteSource) -> Iterator[Document | FileError]:
+        if suffix in READERS:
+            return READERS[suffix](path, content, self._limit)
+        return self._parser.read(path, suffix, content, self._limit)
+
+    def _read(
+        self, source: SourceFile, suffix: str, content: ByteSource, file: DigestingFile
+    ) -> Iterator[PassageRecord]:
+        for document in self._documents(source.path, suffix, content):
             if isinstance(document, FileError):
-                self.errors.append(document)
+                if document.reason in UNSETTLED:
+                    self._unsettled(document)
+                else:
+                    self.errors.append(document)
             elif document.document_id in self._ids:
                 self.errors.append(
                     FileError(
@@ -210,6 +257,12 @@ class _Papers:
             passages_total=self._passages,
             file_errors=sorted(self.errors[:MAX_FILE_ERRORS], key=lambda error: error.path),
         )
+
+
+def _stamp(file: BinaryIO) -> tuple[int, int]:
+    """What changes with a file's content."""
+    status = os.fstat(file.fileno())
+    return status.st_size, status.st_mtime_ns
 
 
 def _fastest(task: Task, encoder: Encoder, report: Report) -> Encoder:

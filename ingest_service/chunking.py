@@ -1,8 +1,9 @@
 """Chunking: documents to passages, runs of whole sentences that fit the encoder's window."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 
-from ingest_service.readers.document import Document, Section
+from ingest_service.readers.document import Document, PageStart, Section
 from rag_papers.errors import Internal
 from rag_papers.persist.index_store import PassageRecord
 from rag_papers.retrieval.encoders import Encoder
@@ -63,14 +64,22 @@ def chunk(document: Document, path: str, *, max_tokens: int, count_tokens: Count
             title=document.title,
             path=path,
             section=heading,
-            first_page=0,
-            last_page=0,
+            first_page=min(pages),
+            last_page=max(pages),
             start_byte=start,
             end_byte=end,
             text=document.text[span.start : span.end],
         )
         for number, ((heading, span), start, end) in enumerate(zip(spans, starts, ends, strict=True))
+        for pages in [_pages(document.pages, span)]
     ]
+
+
+def _pages(pages: Sequence[PageStart], span: Span) -> list[int]:
+    """The pages that the text of `span` stands on, in its order; [0] where there are none."""
+    first = bisect_right(pages, span.start, key=lambda page: page.start) - 1
+    after = bisect_left(pages, span.end, key=lambda page: page.start)
+    return [page.page for page in pages[max(0, first) : after]] or [0]
 
 
 def _pack(text: str, section: Section, budget: int, count_tokens: CountTokens) -> list[Span]:

@@ -38,6 +38,7 @@ def job_message(job: Job) -> pb.Job:
         corpus=job.corpus,
         model_name=job.model_name,
         use_cache=job.use_cache,
+        max_failed_files=job.max_failed_files,
         files_total=job.files_total,
         files_done=job.files_done,
         files_skipped=job.files_skipped,

@@ -52,17 +52,27 @@ class JobManager:
                 self._queue.append(job.job_id)
         self._dispatch()
 
-    async def submit(self, *, corpus_dir: Path, corpus: str, model_name: str, use_cache: bool, request_id: str) -> Job:
+    async def submit(
+        self,
+        *,
+        corpus_dir: Path,
+        corpus: str,
+        model_name: str,
+        use_cache: bool,
+        max_failed_files: int | None,
+        request_id: str,
+    ) -> Job:
         """Queues a job; one that waits or runs for the same, or has the same request_id, is returned instead.
 
         Raises RequestIdReused, QueueFull or Draining.
         """
-        wanted = (str(corpus_dir), corpus, model_name, use_cache)
+        wanted = (str(corpus_dir), corpus, model_name, use_cache, max_failed_files)
         async with self._submitting:
             if self._draining:
                 raise Draining("the service is shutting down; try again in a moment")
             for job in self._ledger.all():
-                same = (job.corpus_dir, job.corpus, job.model_name, job.use_cache) == wanted
+                asked = (job.corpus_dir, job.corpus, job.model_name, job.use_cache, job.max_failed_files)
+                same = asked == wanted
                 if request_id and job.request_id == request_id:
                     if not same:
                         raise RequestIdReused(
@@ -81,6 +91,7 @@ class JobManager:
                     corpus=corpus,
                     model_name=model_name,
                     use_cache=use_cache,
+                    max_failed_files=max_failed_files,
                     request_id=request_id,
                     create_time=time.time(),
                     message="waits for a worker",
@@ -184,6 +195,9 @@ class JobManager:
             encoder_precision=self._settings.encoder_precision,
             use_cache=job.use_cache,
             max_file_bytes=self._settings.max_file_bytes,
+            max_failed_files=job.max_failed_files,
+            parse_seconds=self._settings.parse_seconds,
+            parse_memory_bytes=self._settings.parse_memory_bytes,
             exact_passages=self._settings.exact_passages,
             cache_db=str(self._paths.cache_db),
             indexes=str(self._paths.indexes),

@@ -27,5 +27,7 @@ def corpus_directory(corpus_dir: str, roots: Sequence[Path]) -> Path:
             corpus_dir=corpus_dir,
         )
     if not has_papers(path):
-        raise NoPapers(f"{corpus_dir} holds no papers: no .txt, .md or .jsonl file", corpus_dir=corpus_dir)
+        raise NoPapers(
+            f"{corpus_dir} holds no papers: no .pdf, .html, .xml, .txt, .md or .jsonl file", corpus_dir=corpus_dir
+        )
     return path

@@ -1,13 +1,14 @@
 """Which files of a directory are papers."""
 
 import dataclasses
+import math
 import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from ingest_service.readers import READERS
+from ingest_service.readers import BY_LINE, SUFFIXES
 from rag_papers.persist.index_store import FileError
 
 BEIR_CORPUS = "corpus.jsonl"
@@ -37,8 +38,11 @@ class Scan:
     """Files with a supported suffix that may not or cannot be read."""
 
 
-def scan(root: Path) -> Scan:
-    """The papers below `root`, which must be resolved. Links that lead out of it, or to directories, are errors."""
+def scan(root: Path, max_file_bytes: float = math.inf) -> Scan:
+    """The papers below `root`, which must be resolved.
+
+    Links that lead out of it, or to directories, are errors, and so are files that are too large to be read as a whole.
+    """
     files: list[SourceFile] = []
     errors: list[FileError] = []
     skipped = 0
@@ -51,7 +55,7 @@ def scan(root: Path) -> Scan:
         papers = [name for name in names if _is_paper(name, names)]
         skipped += len(names) - len(papers)
         for name in (*papers, *links):
-            found = _examine(root, (relative / name).as_posix())
+            found = _examine(root, (relative / name).as_posix(), max_file_bytes)
             (files if isinstance(found, SourceFile) else errors).append(found)  # type: ignore[arg-type]
     return Scan(
         files=tuple(sorted(files, key=lambda file: file.path)),
@@ -86,12 +90,12 @@ def _walk(
 
 def _is_paper(name: str, siblings: list[str]) -> bool:
     suffix = PurePosixPath(name).suffix.lower()
-    if name.startswith(".") or suffix not in READERS:
+    if name.startswith(".") or suffix not in SUFFIXES:
         return False
     return suffix != ".jsonl" or name == BEIR_CORPUS or BEIR_CORPUS not in siblings
 
 
-def _examine(root: Path, path: str) -> SourceFile | FileError:
+def _examine(root: Path, path: str, max_file_bytes: float) -> SourceFile | FileError:
     try:
         path.encode()
     except UnicodeEncodeError:
@@ -107,6 +111,8 @@ def _examine(root: Path, path: str) -> SourceFile | FileError:
         return FileError(path=path, reason="NOT_A_FILE", message="it is a link to a directory, which is not followed")
     if not stat.S_ISREG(status.st_mode):
         return FileError(path=path, reason="NOT_A_FILE", message="it is not a regular file")
+    if status.st_size > max_file_bytes and PurePosixPath(path).suffix.lower() not in BY_LINE:
+        return FileError(path=path, reason="TOO_LARGE", message=f"it has more than {max_file_bytes} bytes")
     return SourceFile(path=path, location=location, size=status.st_size)
 
 

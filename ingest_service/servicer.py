@@ -59,6 +59,8 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         if len(request.request_id) > convert.MAX_ID_CHARS:
             violations["request_id"] = f"it has more than {convert.MAX_ID_CHARS} characters"
         violations |= _model_name_violation(request.model_name)
+        if request.max_failed_files < 0:
+            violations["max_failed_files"] = "it must not be negative"
         if request.corpus:
             try:
                 valid_name(request.corpus)
@@ -72,6 +74,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
             corpus=valid_name(request.corpus) if request.corpus else name_of_directory(directory),
             model_name=request.model_name or self._settings.model,
             use_cache=request.use_cache if request.HasField("use_cache") else True,
+            max_failed_files=request.max_failed_files if request.HasField("max_failed_files") else None,
             request_id=request.request_id,
         )
         # Shielded, as is a cancel below: a caller that goes away in the middle must not leave a job half changed.

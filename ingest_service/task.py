@@ -18,6 +18,10 @@ class Task:
     encoder_precision: str
     use_cache: bool
     max_file_bytes: int
+    max_failed_files: int | None
+    """The task fails when more files than this cannot be ingested; None: however many they are."""
+    parse_seconds: float
+    parse_memory_bytes: int
     exact_passages: int
     cache_db: str
     indexes: str

@@ -52,6 +52,12 @@ class NoPapers(RagError):
     reason = "NO_PAPERS"
 
 
+class TooManyFailedFiles(RagError):
+    """More files could not be ingested than the caller allows."""
+
+    reason = "TOO_MANY_FAILED_FILES"
+
+
 class JobNotFound(RagError):
     """No job has this id."""
 

@@ -87,6 +87,12 @@ class Settings:
         3, "versions of a corpus that are kept when one is published, that one included", unit="versions", low=1
     )
     max_file_bytes: int = _setting(64 << 20, "largest file, or line of a BEIR file, that is read", unit="bytes", low=1)
+    parse_seconds: float = _setting(
+        60.0, "how long parsing one PDF, HTML or XML file may take", unit="seconds", low=0.01
+    )
+    parse_memory_bytes: int = _setting(
+        1 << 30, "memory that parsing one PDF, HTML or XML file may take", unit="bytes", low=1
+    )
     exact_passages: int = _setting(
         130_000, "passages above which an ingest builds an approximate index of the vectors", unit="passages", low=0
     )

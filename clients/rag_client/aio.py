@@ -124,9 +124,16 @@ class AsyncIngestClient(_AsyncClient):
         corpus: str = "",
         model_name: str = "",
         use_cache: bool | None = None,
+        max_failed_files: int | None = None,
     ) -> Job:
         """Starts a job, waits for its end and returns it, failed or not."""
-        job = await self.start_ingest(corpus_dir, corpus=corpus, model_name=model_name, use_cache=use_cache)
+        job = await self.start_ingest(
+            corpus_dir,
+            corpus=corpus,
+            model_name=model_name,
+            use_cache=use_cache,
+            max_failed_files=max_failed_files,
+        )
         async for latest in self.watch_job(job.job_id, job.revision):
             job = latest
         return job

@@ -15,6 +15,7 @@ def start_ingest(
     model_name: str = "",
     use_cache: bool | None = None,
     request_id: str = "",
+    max_failed_files: int | None = None,
 ) -> ingest_pb2.StartIngestRequest:
     """Queues a job that ingests a directory of the service's machine; returns the job at once."""
     return ingest_pb2.StartIngestRequest(
@@ -23,6 +24,7 @@ def start_ingest(
         model_name=model_name,
         use_cache=use_cache,
         request_id=request_id,
+        max_failed_files=max_failed_files,
     )
 
 

@@ -7,6 +7,8 @@ from typing import Any
 
 _YEAR = re.compile(r"(?<![0-9])([1-9][0-9]{3})(?:[0-9]{4})?(?![0-9])")  # alone, in a date, or before month and day
 _DOI = re.compile(r"(?:(?:https?://)?(?:dx\.)?doi\.org/|doi:\s*)?(10\.[0-9]{4,9}/\S+)", re.IGNORECASE)
+_BARE_DOI = re.compile(r"\b(10\.[0-9]{4,9}/[^\s,;]*[^\W_])")
+_CALLED_DOI = re.compile(r"(?:\bdoi:?\s*|doi\.org/)" + _BARE_DOI.pattern, re.IGNORECASE)
 _BETWEEN_AUTHORS = re.compile(r";|\s+and\s+")
 
 
@@ -53,6 +55,18 @@ def line(value: Any) -> str:
     except UnicodeEncodeError:  # half of a surrogate pair
         return ""
     return " ".join(value.split())
+
+
+def doi_in(text: str) -> str:
+    """The first DOI in a text, one that is called so before others; empty if there is none."""
+    found = _CALLED_DOI.search(text) or _BARE_DOI.search(text)
+    return found[1].rstrip(".,;:)]}>\"'") if found else ""
+
+
+def year_in(pattern: re.Pattern[str], text: str) -> str:
+    """The first group of the first match of `pattern` in a text; empty without one."""
+    found = pattern.search(text)
+    return found[1] if found else ""
 
 
 def _year(value: Any) -> int:

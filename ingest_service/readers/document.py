@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from ingest_service.readers.bibliography import UNKNOWN, Bibliography
+from ingest_service.readers.encoding import Decoded, decode
 from rag_papers.persist.index_store import FileError
 
 _TEXT = re.compile(r"[^\s\ufeff]")
@@ -22,6 +23,15 @@ class Section:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class PageStart:
+    """Where a page begins in a document's text, in characters."""
+
+    start: int
+    page: int
+    """From 1."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Document:
     """A paper."""
 
@@ -34,6 +44,8 @@ class Document:
     sections: tuple[Section, ...]
     """In order, not overlapping; what lies between them is headings and front matter."""
     bibliography: Bibliography = UNKNOWN
+    pages: tuple[PageStart, ...] = ()
+    """In the order of the text, which may leave a page and come back to it; empty if the format has no pages."""
 
 
 class ByteSource(Protocol):
@@ -56,15 +68,36 @@ class Reader(Protocol):
         """
 
 
-def read_text(path: str, file: ByteSource, limit: int) -> str | FileError:
-    """The whole file as UTF-8."""
+def read_bytes(path: str, file: ByteSource, limit: int) -> bytes | FileError:
+    """The whole file."""
     data = file.read(limit + 1)
     if len(data) > limit:
         return FileError(path=path, reason="TOO_LARGE", message=f"it has more than {limit} bytes")
+    return data
+
+
+def not_decoded(path: str, data: bytes) -> FileError:
+    """The error of a file whose encoding nobody can tell."""
     try:
-        return data.decode("utf-8")
+        data.decode("utf-8")
+        place = 0
     except UnicodeDecodeError as error:
-        return FileError(path=path, reason="NOT_UTF8", message=f"byte {error.start} is not UTF-8")
+        place = error.start
+    message = f"byte {place} is not UTF-8, and no other encoding is certain"
+    return FileError(path=path, reason="NOT_UTF8", message=message)
+
+
+def reading_noted(path: str, encoding: str) -> FileError:
+    """A note, no error, that a file was read and in which encoding, which it does not say itself."""
+    return FileError(path=path, reason="ENCODING_GUESSED", message=f"it was read as {encoding}, which it does not say")
+
+
+def read_text(path: str, file: ByteSource, limit: int) -> Decoded | FileError:
+    """The whole file as text."""
+    data = read_bytes(path, file, limit)
+    if isinstance(data, FileError):
+        return data
+    return decode(data) or not_decoded(path, data)
 
 
 def has_text(text: str, start: int = 0, end: int | None = None) -> bool:
@@ -72,6 +105,6 @@ def has_text(text: str, start: int = 0, end: int | None = None) -> bool:
     return _TEXT.search(text, start, len(text) if end is None else end) is not None
 
 
-def no_text(path: str) -> FileError:
+def no_text(path: str, message: str = "it holds no text") -> FileError:
     """The error of a file or line without any text."""
-    return FileError(path=path, reason="NO_TEXT", message="it holds no text")
+    return FileError(path=path, reason="NO_TEXT", message=message)

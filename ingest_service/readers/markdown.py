@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 
 from ingest_service.readers import front_matter
 from ingest_service.readers.bibliography import bibliography, line
-from ingest_service.readers.document import ByteSource, Document, Section, has_text, no_text, read_text
+from ingest_service.readers.document import ByteSource, Document, Section, has_text, no_text, read_text, reading_noted
 from rag_papers.persist.index_store import FileError
 
 _LINE = re.compile(r"[^\n]*\n?")
@@ -19,10 +19,13 @@ _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)$")
 
 def read(path: str, file: ByteSource, limit: int) -> Iterator[Document | FileError]:
     """The file as one document; ATX headings (CommonMark 4.2) outside fenced code divide it into sections."""
-    text = read_text(path, file, limit)
-    if isinstance(text, FileError):
-        yield text
+    decoded = read_text(path, file, limit)
+    if isinstance(decoded, FileError):
+        yield decoded
         return
+    if decoded.guessed:
+        yield reading_noted(path, decoded.guessed)
+    text = decoded.text
     fields, body = front_matter.split(text)
     title, sections = _sections(text, body, line(fields.get("title")))
     if sections:

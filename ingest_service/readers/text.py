@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from ingest_service.readers.document import ByteSource, Document, Section, has_text, no_text, read_text
+from ingest_service.readers.document import ByteSource, Document, Section, has_text, no_text, read_text, reading_noted
 from rag_papers.persist.index_store import FileError
 
 _LONGEST_TITLE = 200
@@ -11,10 +11,14 @@ _LONGEST_TITLE = 200
 
 def read(path: str, file: ByteSource, limit: int) -> Iterator[Document | FileError]:
     """The file as one document without sections."""
-    text = read_text(path, file, limit)
-    if isinstance(text, FileError):
-        yield text
-    elif not has_text(text):
+    decoded = read_text(path, file, limit)
+    if isinstance(decoded, FileError):
+        yield decoded
+        return
+    if decoded.guessed:
+        yield reading_noted(path, decoded.guessed)
+    text = decoded.text
+    if not has_text(text):
         yield no_text(path)
     else:
         title = _title(text) or PurePosixPath(path).stem

@@ -71,6 +71,8 @@ class Job:
     model_name: str
     use_cache: bool
     create_time: float
+    max_failed_files: int | None = None
+    """The job fails when more files than this cannot be ingested; None: however many they are."""
     request_id: str = ""
     state: JobState = JobState.QUEUED
     stage: JobStage | None = None

@@ -23,6 +23,7 @@ CODES: Mapping[str, grpc.StatusCode] = {
     "DIRECTORY_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
     "DIRECTORY_NOT_ALLOWED": grpc.StatusCode.PERMISSION_DENIED,
     "NO_PAPERS": grpc.StatusCode.FAILED_PRECONDITION,
+    "TOO_MANY_FAILED_FILES": grpc.StatusCode.FAILED_PRECONDITION,
     "JOB_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
     "CORPUS_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
     "INDEX_NOT_FOUND": grpc.StatusCode.NOT_FOUND,

@@ -66,6 +66,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """UNAVAILABLE: nothing answers at the address; set by clients, never by a service."""
     ERROR_REASON_INDEX_IN_USE: _ErrorReason.ValueType  # 21
     """FAILED_PRECONDITION: the version to delete is the one that its corpus answers from; activate another one first."""
+    ERROR_REASON_TOO_MANY_FAILED_FILES: _ErrorReason.ValueType  # 22
+    """FAILED_PRECONDITION: more files could not be ingested than StartIngestRequest.max_failed_files allows."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call or a job failed. A failed call carries one google.rpc.ErrorInfo whose domain is "rag-papers" and whose
@@ -116,4 +118,6 @@ ERROR_REASON_UNREACHABLE: ErrorReason.ValueType  # 20
 """UNAVAILABLE: nothing answers at the address; set by clients, never by a service."""
 ERROR_REASON_INDEX_IN_USE: ErrorReason.ValueType  # 21
 """FAILED_PRECONDITION: the version to delete is the one that its corpus answers from; activate another one first."""
+ERROR_REASON_TOO_MANY_FAILED_FILES: ErrorReason.ValueType  # 22
+"""FAILED_PRECONDITION: more files could not be ingested than StartIngestRequest.max_failed_files allows."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -30,9 +30,10 @@ class StartIngestRequest(_message.Message):
     MODEL_NAME_FIELD_NUMBER: _builtins.int
     USE_CACHE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    MAX_FAILED_FILES_FIELD_NUMBER: _builtins.int
     corpus_dir: _builtins.str
-    """Directory on the service's machine that holds the papers (.txt, .md, .jsonl in BEIR layout), searched recursively.
-    Required; must lie under one of the service's allowed roots. Relative paths are relative to the service's
+    """Directory on the service's machine that holds the papers (.pdf, .html, .htm, .xml in JATS, .txt, .md, .jsonl in BEIR
+    layout, in upper or lower case), searched recursively. Required; must lie under one of the service's allowed roots. Relative paths are relative to the service's
     working directory.
     """
     corpus: _builtins.str
@@ -49,6 +50,10 @@ class StartIngestRequest(_message.Message):
     """Caller-made id, at most 128 characters: a repeated request with the same id returns the first one's job.
     Empty: every request is its own.
     """
+    max_failed_files: _builtins.int
+    """The job fails with TOO_MANY_FAILED_FILES as soon as more files than this have failed, as Job.files_failed counts
+    them; nothing is published. Unset: it goes on with the others however many they are. Must not be negative.
+    """
     def __init__(
         self,
         *,
@@ -57,13 +62,19 @@ class StartIngestRequest(_message.Message):
         model_name: _builtins.str = ...,
         use_cache: _builtins.bool | None = ...,
         request_id: _builtins.str = ...,
+        max_failed_files: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_use_cache", b"_use_cache", "use_cache", b"use_cache"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_failed_files", b"_max_failed_files", "_use_cache", b"_use_cache", "max_failed_files", b"max_failed_files", "use_cache", b"use_cache"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_use_cache", b"_use_cache", "corpus", b"corpus", "corpus_dir", b"corpus_dir", "model_name", b"model_name", "request_id", b"request_id", "use_cache", b"use_cache"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_failed_files", b"_max_failed_files", "_use_cache", b"_use_cache", "corpus", b"corpus", "corpus_dir", b"corpus_dir", "max_failed_files", b"max_failed_files", "model_name", b"model_name", "request_id", b"request_id", "use_cache", b"use_cache"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_failed_files: _TypeAlias = _typing.Literal["max_failed_files"]  # noqa: Y015
+    _WhichOneofArgType__max_failed_files: _TypeAlias = _typing.Literal["_max_failed_files", b"_max_failed_files"]  # noqa: Y015
     _WhichOneofReturnType__use_cache: _TypeAlias = _typing.Literal["use_cache"]  # noqa: Y015
     _WhichOneofArgType__use_cache: _TypeAlias = _typing.Literal["_use_cache", b"_use_cache"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_failed_files) -> _WhichOneofReturnType__max_failed_files | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__use_cache) -> _WhichOneofReturnType__use_cache | None: ...
 
 Global___StartIngestRequest: _TypeAlias = StartIngestRequest  # noqa: Y015

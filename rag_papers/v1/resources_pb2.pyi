@@ -117,6 +117,7 @@ class Job(_message.Message):
     FILE_ERRORS_FIELD_NUMBER: _builtins.int
     ERROR_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
+    MAX_FAILED_FILES_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Server-made, unguessable, unique."""
     state: Global___JobState.ValueType
@@ -153,6 +154,8 @@ class Job(_message.Message):
     """Passages found so far."""
     passages_done: _builtins.int
     """Passages that have their vector."""
+    max_failed_files: _builtins.int
+    """The job fails when more files than this have failed; unset: it does not."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the job was queued."""
@@ -203,12 +206,15 @@ class Job(_message.Message):
         file_errors: _abc.Iterable[Global___FileError] | None = ...,
         error: Global___JobError | None = ...,
         result: Global___JobResult | None = ...,
+        max_failed_files: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "result", b"result", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_failed_files", b"_max_failed_files", "create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "max_failed_files", b"max_failed_files", "result", b"result", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "corpus", b"corpus", "corpus_dir", b"corpus_dir", "create_time", b"create_time", "error", b"error", "file_errors", b"file_errors", "files_done", b"files_done", "files_failed", b"files_failed", "files_skipped", b"files_skipped", "files_total", b"files_total", "finish_time", b"finish_time", "job_id", b"job_id", "message", b"message", "model_name", b"model_name", "passages_done", b"passages_done", "passages_total", b"passages_total", "progress", b"progress", "result", b"result", "revision", b"revision", "stage", b"stage", "start_time", b"start_time", "state", b"state", "use_cache", b"use_cache"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_failed_files", b"_max_failed_files", "attempt", b"attempt", "corpus", b"corpus", "corpus_dir", b"corpus_dir", "create_time", b"create_time", "error", b"error", "file_errors", b"file_errors", "files_done", b"files_done", "files_failed", b"files_failed", "files_skipped", b"files_skipped", "files_total", b"files_total", "finish_time", b"finish_time", "job_id", b"job_id", "max_failed_files", b"max_failed_files", "message", b"message", "model_name", b"model_name", "passages_done", b"passages_done", "passages_total", b"passages_total", "progress", b"progress", "result", b"result", "revision", b"revision", "stage", b"stage", "start_time", b"start_time", "state", b"state", "use_cache", b"use_cache"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_failed_files: _TypeAlias = _typing.Literal["max_failed_files"]  # noqa: Y015
+    _WhichOneofArgType__max_failed_files: _TypeAlias = _typing.Literal["_max_failed_files", b"_max_failed_files"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_failed_files) -> _WhichOneofReturnType__max_failed_files | None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
 
@@ -224,8 +230,9 @@ class FileError(_message.Message):
     path: _builtins.str
     """Path relative to the corpus directory; for a line, path and line number: "corpus.jsonl:17"."""
     reason: _builtins.str
-    """Stable and machine-readable: NOT_UTF8, NO_TEXT, TOO_LARGE, UNREADABLE, OUTSIDE_ROOT, NOT_A_FILE, BAD_LINE,
-    DUPLICATE_ID.
+    """Stable and machine-readable: NOT_UTF8, NO_TEXT, TOO_LARGE, UNREADABLE, CHANGED, OUTSIDE_ROOT, NOT_A_FILE, BAD_LINE,
+    DUPLICATE_ID, MALFORMED, ENCRYPTED, NOT_JATS, PARSE_TIMEOUT, PARSE_MEMORY, PARSE_CRASHED; ENCODING_GUESSED is a note
+    on a file that was ingested.
     """
     message: _builtins.str
     """One line for people."""
@@ -423,8 +430,8 @@ class Passage(_message.Message):
     last_page: _builtins.int
     """Last page, from 1; 0 where the format has no pages."""
     start_byte: _builtins.int
-    """Where the passage starts in the document's extracted text (UTF-8), bytes. For text and Markdown files that is the
-    file itself, for a BEIR line its `text` field.
+    """Where the passage starts in the document's extracted text (UTF-8), bytes. For text and Markdown files in UTF-8 that
+    is the file itself, for a BEIR line its `text` field, for other formats what `python -m ingest_service.extract` says.
     """
     end_byte: _builtins.int
     """Where it ends, exclusive, bytes."""

@@ -12,7 +12,7 @@ import pytest
 from rag_client.cli import seed
 from rag_papers import errors
 from rag_papers.v1 import ingest_pb2
-from rag_papers.v1.resources_pb2 import JobStage, JobState
+from rag_papers.v1.resources_pb2 import FileError, JobStage, JobState
 from tests.clients.scripted_server import (
     ScriptedServer,
     failed,
@@ -70,6 +70,18 @@ def test_a_relative_directory_is_meant_from_here(server, rag, tmp_path, monkeypa
     assert request.HasField("use_cache") and not request.use_cache
 
 
+@pytest.mark.parametrize(("options", "expected"), [([], None), (["0"], 0), (["7"], 7)])
+def test_how_many_files_may_fail_is_passed_on_and_unset_by_default(server, rag, options, expected):
+    _starts(server, succeeded(2))
+    rag("ingest", "papers", *(["--max-failed-files", *options] if options else []))
+    request = server.seen["StartIngest"][0]
+    assert (request.max_failed_files if request.HasField("max_failed_files") else None) == expected
+
+
+def test_a_negative_number_of_files_that_may_fail_is_a_usage_error(server, rag):
+    assert rag("ingest", "papers", "--max-failed-files", "-1").exit_code == 2
+
+
 def test_an_unchanged_index_is_said_to_be(server, rag):
     _starts(server, succeeded(2, unchanged=True, hits=0, misses=0))
     result = rag("ingest", "/srv/papers")
@@ -88,6 +100,15 @@ def test_files_left_out_are_named_up_to_ten(server, rag, count, total, last):
     assert sum("NOT_UTF8" in line for line in lines) == min(count, 10)
 
 
+def test_a_note_on_a_file_that_was_read_is_no_failure(server, rag):
+    note = FileError(path="old.txt", reason="ENCODING_GUESSED", message="it was read as cp1252")
+    _starts(server, succeeded(2, file_errors=[note, *file_errors(1)], files_failed=1))
+    lines = rag("ingest", "/srv/papers").stdout.splitlines()
+    noted, left_out = lines.index("  Read, but:"), lines.index("  Left out:")
+    assert lines[noted + 1] == "    old.txt: ENCODING_GUESSED: it was read as cp1252"
+    assert lines[left_out + 1].startswith("    bad-000.txt: ")
+
+
 def test_a_failed_job_is_a_failure_with_its_reason_and_the_next_step(server, rag):
     _starts(server, failed(2, "NO_PAPERS", "no paper in /srv/papers", file_errors=file_errors(1), files_failed=1))
     result = rag("ingest", "/srv/papers")
@@ -95,7 +116,7 @@ def test_a_failed_job_is_a_failure_with_its_reason_and_the_next_step(server, rag
     assert result.stderr.splitlines()[-3:] == [
         "    bad-000.txt: NOT_UTF8: cannot be read",
         f"error: job {ID} failed: NO_PAPERS: no paper in /srv/papers",
-        "hint: papers are .txt and .md files, and .jsonl files in BEIR layout",
+        "hint: papers are .pdf, .html, .xml (JATS), .txt and .md files, and .jsonl files in BEIR layout",
     ]
 
 

@@ -33,8 +33,8 @@ def errors(root: Path) -> dict[str, str]:
 
 
 def test_papers_are_the_files_with_a_supported_suffix(tmp_path: Path) -> None:
-    write(tmp_path, dict.fromkeys(["a.txt", "B.TXT", "c.Md", "deep/er/d.md", "e.pdf", "f", "g.txt.bak"], "x"))
-    assert paths(tmp_path) == ["B.TXT", "a.txt", "c.Md", "deep/er/d.md"]
+    write(tmp_path, dict.fromkeys(["a.txt", "B.TXT", "c.Md", "deep/er/d.md", "e.PDF", "f", "g.txt.bak", "h.docx"], "x"))
+    assert paths(tmp_path) == ["B.TXT", "a.txt", "c.Md", "deep/er/d.md", "e.PDF"]
     assert scan(tmp_path).skipped == 3
 
 
@@ -79,6 +79,13 @@ def test_links_that_lead_nowhere_are_unreadable(tmp_path: Path) -> None:
     assert errors(tmp_path) == {"circle.txt": "UNREADABLE", "gone.txt": "UNREADABLE"}
 
 
+def test_files_over_the_limit_are_not_read_but_for_those_that_are_read_by_line(tmp_path: Path) -> None:
+    write(tmp_path, {"a.txt": "x" * 10, "b.PDF": "x" * 11, "c.jsonl": "x" * 11})
+    found = scan(tmp_path, 10)
+    assert [file.path for file in found.files] == ["a.txt", "c.jsonl"]
+    assert [(error.path, error.reason) for error in found.errors] == [("b.PDF", "TOO_LARGE")]
+
+
 def test_pipes_and_sockets_are_no_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
     with socket.socket(socket.AF_UNIX) as listener:
@@ -94,7 +101,7 @@ def test_names_that_are_not_utf8_are_shown_with_escapes(tmp_path: Path) -> None:
 
 
 def test_a_directory_has_papers_only_if_a_file_in_it_looks_like_one(tmp_path: Path) -> None:
-    write(tmp_path, {"a.pdf": "x", ".hidden.txt": "x", ".hidden/a.txt": "x"})
+    write(tmp_path, {"a.docx": "x", ".hidden.txt": "x", ".hidden/a.txt": "x"})
     (tmp_path / "named.txt").mkdir()
     assert not has_papers(tmp_path)
     write(tmp_path / "named.txt", {"a.md": "x"})
@@ -123,7 +130,7 @@ def nasty(root: Path, outside: Path) -> dict[str, str]:
             "queries.jsonl": '{"_id": "q", "text": "a question"}\n',
             ".hidden.txt": "hidden",
             "picture.png": b"\x89PNG",
-            "bytes.txt": b"\xff\xfe",
+            "bytes.txt": b"\xff",
             "empty.md": "",
             "large.txt": "x" * 2000,
         },

@@ -61,7 +61,7 @@ def test_links_do_not_lead_out_of_the_roots(untouched: Service, root: Path, tmp_
             untouched.start(root / name)
 
 
-@pytest.mark.parametrize("content", [{}, {"a.pdf": "x"}, {".hidden.txt": "x"}, {".git/a.txt": "x"}])
+@pytest.mark.parametrize("content", [{}, {"a.docx": "x"}, {".hidden.txt": "x"}, {".git/a.txt": "x"}])
 def test_a_directory_without_papers_is_refused(untouched: Service, root: Path, content: dict[str, str]) -> None:
     (root / "papers").mkdir()
     with refused(grpc.StatusCode.FAILED_PRECONDITION, "NO_PAPERS"):

@@ -16,6 +16,7 @@ QUEUED = Job(
     corpus="papers",
     model_name="all-MiniLM-L6-v2",
     use_cache=True,
+    max_failed_files=7,
     create_time=1_700_000_000.25,
 )
 INDEX = IndexInfo(

@@ -21,7 +21,7 @@ class ExitCode(enum.IntEnum):
 HINTS = {
     "DIRECTORY_NOT_FOUND": "the directory is looked up on the machine that runs IngestService",
     "DIRECTORY_NOT_ALLOWED": "allow the directory with: rag serve --corpus-roots DIR",
-    "NO_PAPERS": "papers are .txt and .md files, and .jsonl files in BEIR layout",
+    "NO_PAPERS": "papers are .pdf, .html, .xml (JATS), .txt and .md files, and .jsonl files in BEIR layout",
     "JOB_NOT_FOUND": "see which jobs there are with: rag jobs list",
     "CORPUS_NOT_FOUND": "see which corpora there are with: rag index list",
     "INDEX_NOT_FOUND": "see which versions there are with: rag index list",

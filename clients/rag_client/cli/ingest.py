@@ -22,16 +22,38 @@ if TYPE_CHECKING:
 @click.option("--corpus", default="", metavar="NAME", help="Publish as this; default: the directory's name.")
 @click.option("--model", default="", metavar="NAME", help="Embedding model; default: the service's.")
 @click.option("--no-cache", is_flag=True, help="Embed and build everything anew.")
+@click.option(
+    "--max-failed-files",
+    type=click.IntRange(min=0),
+    metavar="N",
+    help="Fail when more files than this cannot be ingested; default: go on with the others.",
+)
 @click.option("--detach", is_flag=True, help="Start the job and do not wait for it.")
 @with_ingest_client()
 def ingest(
-    client: "IngestClient", as_json: bool, directory: str, corpus: str, model: str, no_cache: bool, detach: bool
+    client: "IngestClient",
+    as_json: bool,
+    directory: str,
+    corpus: str,
+    model: str,
+    no_cache: bool,
+    max_failed_files: int | None,
+    detach: bool,
 ) -> None:
     """Turn a directory of papers into an index, and show the progress.
 
     Ctrl-C detaches: the job goes on. --timeout bounds the start of the job, not the job.
     """
-    run(client, as_json, directory, corpus=corpus, model=model, no_cache=no_cache, detach=detach)
+    run(
+        client,
+        as_json,
+        directory,
+        corpus=corpus,
+        model=model,
+        no_cache=no_cache,
+        max_failed_files=max_failed_files,
+        detach=detach,
+    )
 
 
 def run(
@@ -42,12 +64,19 @@ def run(
     corpus: str = "",
     model: str = "",
     no_cache: bool = False,
+    max_failed_files: int | None = None,
     detach: bool = False,
 ) -> None:
     """Starts a job and follows it unless `detach`."""
     # The service has another working directory than the person who typed the path.
     corpus_dir = Path(directory).absolute()
-    job = client.start_ingest(corpus_dir, corpus=corpus, model_name=model, use_cache=False if no_cache else None)
+    job = client.start_ingest(
+        corpus_dir,
+        corpus=corpus,
+        model_name=model,
+        use_cache=False if no_cache else None,
+        max_failed_files=max_failed_files,
+    )
     if not as_json:
         click.echo(f"Ingesting {clean(job.corpus_dir)}", err=True)
         click.echo(f"  Model: {clean(job.model_name)}", err=True)

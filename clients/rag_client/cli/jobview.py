@@ -1,6 +1,6 @@
 """Jobs for people: one line, one block, and what came of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -9,7 +9,10 @@ from rag_client.cli.output import fields
 from rag_client.cli.text import clean, counted, moment
 
 if TYPE_CHECKING:
-    from rag_papers.v1.resources_pb2 import Job
+    from rag_papers.v1.resources_pb2 import FileError, Job
+
+_NOTES = frozenset(("ENCODING_GUESSED",))
+"""Reasons of notes on files that were ingested."""
 
 FILE_ERRORS_SHOWN = 10
 """How many files that could not be read are named; the rest are counted."""
@@ -104,13 +107,19 @@ def summary(job: "Job") -> Iterator[str]:
 
 
 def file_errors(job: "Job") -> Iterator[str]:
-    """The files that could not be ingested, the first of them by name."""
-    if not job.file_errors:
-        return
-    yield "\n  Left out:"
-    for error in job.file_errors[:FILE_ERRORS_SHOWN]:
-        yield f"    {clean(error.path)}: {clean(error.reason)}: {clean(error.message)}"
+    """The files that could not be ingested and those that were with a note, the first of each by name."""
+    notes = [error for error in job.file_errors if error.reason in _NOTES]
+    left_out = [error for error in job.file_errors if error.reason not in _NOTES]
     # The list itself ends at 100, the count of files does not.
-    more = max(len(job.file_errors), job.files_failed) - FILE_ERRORS_SHOWN
-    if more > 0:
-        yield f"    and {more} more"
+    yield from _listed("Left out", left_out, max(len(left_out), job.files_failed))
+    yield from _listed("Read, but", notes, len(notes))
+
+
+def _listed(title: str, errors: "Sequence[FileError]", count: int) -> Iterator[str]:
+    if not errors:
+        return
+    yield f"\n  {title}:"
+    for error in errors[:FILE_ERRORS_SHOWN]:
+        yield f"    {clean(error.path)}: {clean(error.reason)}: {clean(error.message)}"
+    if count > FILE_ERRORS_SHOWN:
+        yield f"    and {count - FILE_ERRORS_SHOWN} more"

@@ -1,0 +1,92 @@
+"""The parser process as a worker sees it: a file that hangs, swells or crashes it costs that file alone."""
+
+import contextlib
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any, Self
+
+from ingest_service.readers.bibliography import Bibliography
+from ingest_service.readers.document import ByteSource, Document, PageStart, Section, read_bytes
+from rag_papers.persist.index_store import FileError
+
+UNSETTLED = frozenset(("PARSE_TIMEOUT", "PARSE_MEMORY", "PARSE_CRASHED"))
+"""Reasons for which the same file may be read at another time, or under other limits."""
+
+_ABORTS = frozenset((signal.SIGABRT, signal.SIGTRAP, signal.SIGILL))
+"""How libraries in C end a process that gets no more memory."""
+
+
+class Parser:
+    """Hands files to a parser process, which is started when the first one comes and again after it was lost."""
+
+    def __init__(self, *, seconds: float, memory_bytes: int) -> None:
+        self._seconds, self._memory_bytes = seconds, memory_bytes
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def read(self, path: str, suffix: str, file: ByteSource, limit: int) -> Iterator[Document | FileError]:
+        """What the reader of `suffix` makes of a file; `limit` is the largest file and the longest text, bytes."""
+        data = read_bytes(path, file, limit)
+        if isinstance(data, FileError):
+            yield data
+            return
+        process = self._process = self._process or self._start()
+        assert process.stdin and process.stdout
+        request = {"path": path, "suffix": suffix, "limit": limit, "size": len(data)}
+        with contextlib.suppress(BrokenPipeError):  # it died before; that is said where its answer is missing
+            process.stdin.write(json.dumps(request).encode() + b"\n" + data)
+            process.stdin.flush()
+        answer = process.stdout.readline()
+        complete = answer.endswith(b"\n")
+        found = [_item(item) for item in json.loads(answer)] if complete else [self._lost(path, process)]
+        if any(isinstance(item, FileError) and item.reason in UNSETTLED for item in found):
+            self.close()  # it is dead, or what a failed allocation left behind, which nobody trusts
+        yield from found
+
+    def close(self) -> None:
+        """Ends the process."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
+            process.communicate()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-P", "-m", "ingest_service.parser", str(self._seconds), str(self._memory_bytes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+
+    def _lost(self, path: str, process: subprocess.Popen[bytes]) -> FileError:
+        code = process.wait()
+        if code == -signal.SIGALRM:
+            message = f"parsing it takes longer than {self._seconds:g} seconds"
+            return FileError(path=path, reason="PARSE_TIMEOUT", message=message)
+        if -code in _ABORTS:
+            message = f"parsing it takes more than {self._memory_bytes} bytes"
+            return FileError(path=path, reason="PARSE_MEMORY", message=message)
+        ended = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        return FileError(path=path, reason="PARSE_CRASHED", message=f"the process that parsed it {ended}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _item(item: dict[str, Any]) -> Document | FileError:
+    if "error" in item:
+        return FileError(**item["error"])
+    fields = item["document"]
+    known = fields.pop("bibliography")
+    return Document(
+        **fields
+        | {
+            "sections": tuple(Section(**section) for section in fields["sections"]),
+            "pages": tuple(PageStart(**page) for page in fields["pages"]),
+            "bibliography": Bibliography(**known | {"authors": tuple(known["authors"])}),
+        }
+    )
