@@ -9,6 +9,7 @@ from ingest_service.catalog import Catalog
 from ingest_service.jobs import JobManager
 from ingest_service.ledger import JobLedger
 from ingest_service.servicer import SERVICE_NAME, IngestServicer
+from ingest_service.uploads import Uploads
 from ingest_service.versions import Versions
 from rag_papers.persist.job_log import JobLog
 from rag_papers.persist.paths import DataPaths
@@ -31,6 +32,7 @@ class IngestApplication(Application):
             heartbeat_seconds=settings.heartbeat_seconds,
         )
         self._versions = Versions(self._paths, settings.keep_versions)
+        self._uploads = Uploads(settings, self._paths)
         self._manager = JobManager(settings, self._paths, self._ledger, self._versions)
 
     async def start(self, server: grpc.aio.Server) -> None:
@@ -47,16 +49,20 @@ class IngestApplication(Application):
             ledger=self._ledger,
             catalog=Catalog(self._paths),
             versions=self._versions,
+            uploads=self._uploads,
         )
         servicer.register(server)
+        await self._uploads.start()
         await self._manager.start()
 
     async def drain(self) -> None:
-        """Interrupts running jobs; the next start resumes them."""
+        """Interrupts running jobs; the next start resumes them. Uploads may still be completed for a while."""
+        self._uploads.drain()
         await self._manager.drain()
 
     async def close(self) -> None:
         """Completes what is being written, and releases the data directory."""
+        await self._uploads.close()
         await self._versions.close()
         self._ledger.close()
         if self._lock is not None:

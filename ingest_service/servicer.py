@@ -11,6 +11,7 @@ from ingest_service.catalog import Catalog
 from ingest_service.jobs import JobManager
 from ingest_service.ledger import JobLedger
 from ingest_service.roots import corpus_directory
+from ingest_service.uploads import Uploads
 from ingest_service.versions import Versions
 from rag_papers.errors import InvalidRequest
 from rag_papers.persist.corpora import name_of_directory, valid_name
@@ -30,13 +31,21 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
     """The servicer of rag_papers.v1.IngestService."""
 
     def __init__(
-        self, *, settings: Settings, manager: JobManager, ledger: JobLedger, catalog: Catalog, versions: Versions
+        self,
+        *,
+        settings: Settings,
+        manager: JobManager,
+        ledger: JobLedger,
+        catalog: Catalog,
+        versions: Versions,
+        uploads: Uploads,
     ) -> None:
         self._settings = settings
         self._manager = manager
         self._ledger = ledger
         self._catalog = catalog
         self._versions = versions
+        self._uploads = uploads
 
     def register(self, server: grpc.aio.Server) -> None:
         """Lets `server` serve the calls."""
@@ -58,7 +67,8 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
                 violations |= error.violations
         if violations:
             raise InvalidRequest(violations=violations)
-        directory = await asyncio.to_thread(corpus_directory, request.corpus_dir, self._settings.corpus_roots)
+        roots = (*self._settings.corpus_roots, self._settings.upload_dir)
+        directory = await asyncio.to_thread(corpus_directory, request.corpus_dir, roots)
         submitted = self._manager.submit(
             corpus_dir=directory,
             corpus=valid_name(request.corpus) if request.corpus else name_of_directory(directory),
@@ -125,6 +135,12 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         """Deletes the indexes that no corpus refers to."""
         removed = await self._versions.collect()
         return pb.CollectIndexesResponse(corpus_ids=removed.corpus_ids, freed_bytes=removed.freed_bytes)
+
+    async def UploadDocuments(
+        self, request_iterator: AsyncIterator[pb.UploadDocumentsRequest], context: Context
+    ) -> pb.UploadDocumentsResponse:
+        """Stores papers."""
+        return convert.stored_message(await self._uploads.receive(request_iterator, convert.upload_part))
 
 
 def _version(request: pb.ActivateIndexRequest | pb.DeleteIndexRequest) -> tuple[str, str]:

@@ -10,6 +10,7 @@ import grpc
 
 from rag_client import calls, deadlines
 from rag_client.calls import Call
+from rag_client.uploading import Upload
 from rag_client.watching import Backoff, Watch
 from rag_papers.errors import RagError
 from rag_papers.rpc.channel import default_address, error_of, open_aio_channel
@@ -59,6 +60,22 @@ def _unary(call: Call[P, R]) -> Callable[Concatenate[_AsyncClient, P], Coroutine
     return call.method_of(method)
 
 
+def _uploading(call: Call[P, R]) -> Callable[Concatenate[_AsyncClient, P], Coroutine[Any, Any, R]]:
+    async def messages(upload: Upload) -> AsyncIterator[Any]:
+        made = upload.messages()
+        while (message := await asyncio.to_thread(next, made, None)) is not None:
+            yield message
+
+    async def method(self: _AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        upload = await asyncio.to_thread(call.request, *args, **kwargs)
+        try:
+            return call.pick(await self._invoke(call, messages(upload)))
+        except RagError as error:
+            raise upload.error or error from error
+
+    return call.method_of(method)
+
+
 def _paged(call: Call[P, Iterable[R]]) -> Callable[Concatenate[_AsyncClient, P], AsyncIterator[R]]:
     async def pages(self: _AsyncClient, request: Any) -> AsyncIterator[R]:
         while True:
@@ -97,6 +114,7 @@ class AsyncIngestClient(_AsyncClient):
     verify_index = _unary(calls.VERIFY_INDEX)
     delete_index = _unary(calls.DELETE_INDEX)
     collect_indexes = _unary(calls.COLLECT_INDEXES)
+    upload_documents = _uploading(calls.UPLOAD_DOCUMENTS)
 
     async def watch_job(self, job_id: str, after_revision: int = 0) -> AsyncIterator[Job]:
         """Streams a job until it has ended; see `IngestClient.watch_job`."""

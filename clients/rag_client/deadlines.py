@@ -11,6 +11,9 @@ ASK = 120.0
 WHOLE_INDEX = 600.0
 """Calls that read all files of an index, or wait for one that does."""
 
+UPLOAD = 86400.0
+"""Sending papers, over whatever line."""
+
 VACUUM = 600.0
 """Rewriting a cache database, which grows with its size."""
 
