@@ -106,10 +106,10 @@ class Upload:
         """The messages, in their order."""
         try:
             yield from self._messages()
-        except (OSError, UploadBroken) as error:
-            self.error = (
-                error if isinstance(error, UploadBroken) else UploadBroken(f"{error.filename}: {error.strerror}")
-            )
+        except OSError as error:
+            self.error = UploadBroken(f"{error.filename}: {error.strerror}")
+        except Exception as error:
+            self.error = error
 
     def _messages(self) -> Iterator[ingest_pb2.UploadDocumentsRequest]:
         total = sum(file.size for file in self._files)

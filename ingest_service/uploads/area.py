@@ -52,6 +52,7 @@ class UploadArea:
         def admit(file: File, announced: int) -> None:
             nonlocal room
             others = self._quota.arriving(upload, announced)
+            self._staging.mkdir(parents=True, exist_ok=True)  # somebody may have tidied up
             with _opened(self._directory) as area:
                 room = room or Room.of(self._quota, area, start)
                 existing = _existing(area, start.corpus, file.path)

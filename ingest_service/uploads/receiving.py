@@ -53,8 +53,8 @@ class Uploads:
         """Receives one upload, each message when the one before it is on the disk, and stores it.
 
         Raises InvalidRequest, UploadBroken, UploadQuota, DiskFull, DeadlineExceeded or Draining. Whatever ends it
-        before it is its turn to be stored, a cancel included, leaves nothing behind; from then on it is stored, also if the
-        caller is gone.
+        before it is its turn to be stored, a cancel included, leaves nothing behind; from then on it is stored, also if
+        the caller is gone.
         """
         if self._draining:
             raise Draining("the service is shutting down; try again in a moment")
