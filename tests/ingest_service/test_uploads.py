@@ -157,7 +157,7 @@ def test_a_path_that_leads_elsewhere_or_is_no_paper_is_refused(service: Service,
 )
 def test_two_paths_that_are_one_are_refused(service: Service, first: str, second: str, why: str) -> None:
     with refused(INVALID, "INVALID_REQUEST") as refusal:
-        upload(service, whole({first: b"x", second: b"y"}))
+        upload(service, [start(), header(first, b"x"), chunk(b"x"), header(second, b"y"), chunk(b"y"), END])
     assert set(refusal.violations) == {"file.path"}
     assert why in refusal.message
     assert nothing_left(service)
@@ -374,7 +374,7 @@ class TestABrokenUpload:
 LIMITED = """
 import resource, runpy, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (2 << 20, 2 << 20))
-sys.argv = sys.argv[1:]
+sys.argv = sys.argv[2:]
 runpy.run_module("ingest_service", run_name="__main__", alter_sys=True)
 """
 
