@@ -85,7 +85,15 @@ def test_a_file_is_a_header_and_chunks(server, tmp_path, kind):
 
 
 def test_a_directory_is_its_papers_under_their_paths(tmp_path):
-    names = ["b.txt", "sub/A.MD", "sub/notes.doc", ".hidden.txt", ".git/a.txt", "beir/corpus.jsonl", "beir/queries.jsonl"]
+    names = [
+        "b.txt",
+        "sub/A.MD",
+        "sub/notes.doc",
+        ".hidden.txt",
+        ".git/a.txt",
+        "beir/corpus.jsonl",
+        "beir/queries.jsonl",
+    ]
     write(tmp_path, dict.fromkeys(names, "x"))
     (tmp_path / "loop").symlink_to(tmp_path)
     (tmp_path / "dangling.txt").symlink_to("nowhere")
@@ -94,7 +102,9 @@ def test_a_directory_is_its_papers_under_their_paths(tmp_path):
 
 def test_every_path_that_holds_nothing_to_send_is_named(server, rag, tmp_path):
     write(tmp_path, {"empty/notes.doc": "x", "a.txt": "x"})
-    result = rag("upload", str(tmp_path / "a.txt"), str(tmp_path / "none"), str(tmp_path / "empty"), "--corpus", "papers")
+    result = rag(
+        "upload", str(tmp_path / "a.txt"), str(tmp_path / "none"), str(tmp_path / "empty"), "--corpus", "papers"
+    )
     assert (result.exit_code, result.stdout) == (2, "")
     assert f"there is no file or directory {tmp_path / 'none'}" in result.stderr
     assert f"{tmp_path / 'empty'} holds no papers: no .txt, .md or .jsonl file" in result.stderr
