@@ -22,7 +22,7 @@ from ingest_service.readers.document import Document
 from rag_client.evaluation import collection
 from rag_client.evaluation.measures import Measures
 from rag_papers.retrieval import analysis, bm25
-from rag_papers.retrieval.encoder import open_encoder
+from rag_papers.retrieval.encoders import open_encoder
 
 MODEL, LARGEST_LINE = "all-MiniLM-L6-v2", 64 << 20
 Keep = Callable[[str], bool]

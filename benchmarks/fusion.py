@@ -18,7 +18,7 @@ from rag_client.evaluation import collection
 from rag_client.evaluation.measures import Measures
 from rag_papers.persist.index_store import OpenIndex, PassageRecord
 from rag_papers.retrieval.analysis import terms
-from rag_papers.retrieval.encoder import open_encoder
+from rag_papers.retrieval.encoders import open_encoder
 
 Scores = npt.NDArray[np.float64]
 Judgements = Mapping[str, Mapping[str, int]]

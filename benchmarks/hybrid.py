@@ -22,7 +22,7 @@ from synthetic import CORPUS_ID, MODEL, publish, texts, word, write_postings, wr
 
 from rag_papers.persist.corpora import Corpora, Version
 from rag_papers.persist.index_store import IndexBuilder, OpenIndex
-from rag_papers.retrieval.encoder import open_encoder
+from rag_papers.retrieval.encoders import open_encoder
 
 WORDS, QUERIES, K = 80, 60, 10
 ENCODER = open_encoder(MODEL)

@@ -31,6 +31,7 @@ from query_service.rerankers.base import Retrieved
 from query_service.stop import Stop
 from rag_papers.persist.caching import BYPASS, USE, CachePolicy
 from rag_papers.persist.index_store import OpenIndex
+from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.paths import DataPaths
 from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.retrieval.search import search
@@ -103,8 +104,9 @@ def main(directory: Path, split: str) -> None:
         by_passage = (directory / "answer_spans.jsonl").exists()
         judgements = by_spans(directory, index) if by_passage else read_judgements(directory / f"qrels/{split}.tsv")
         queries = [row for row in read_lines(directory / "queries.jsonl") if row["_id"] in judgements]
-        store = SqliteStore(DataPaths.of(Settings.load({"data_dir": str(services.data)})).cache_db)
-        encoders = Encoders(store)
+        paths = DataPaths.of(Settings.load({"data_dir": str(services.data)}))
+        store = SqliteStore(paths.cache_db)
+        encoders = Encoders(store, ModelStore(paths.models))
 
         def judge(query_id: str, passages: Sequence[RankedPassage], scores: Sequence[float]) -> float:
             order = sorted(zip(scores, passages, strict=True), key=lambda pair: (-pair[0], pair[1].candidate.position))

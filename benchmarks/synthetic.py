@@ -8,7 +8,7 @@ import numpy as np
 from rag_papers.persist import index_store as store
 from rag_papers.retrieval import bm25
 from rag_papers.retrieval.analysis import ANALYZER, terms
-from rag_papers.retrieval.encoder import open_encoder
+from rag_papers.retrieval.encoders import open_encoder
 
 VOCABULARY, DIM = 60_000, 384
 CORPUS_ID = "0" * 16

@@ -1,52 +1,206 @@
-"""Exact vector search against faiss's IndexFlatIP, in one process, called alternately.
+"""Vector search against faiss, hnswlib and usearch, in one process, called alternately.
 
-    python benchmarks/vectors.py [VECTORS]        # needs `pip install faiss-cpu`
+    pip install faiss-cpu hnswlib            # for this comparison alone; the services need neither
+    python benchmarks/vectors.py one [N]     # exact, one query at a time: faiss IndexFlatIP at one thread and at two
+    python benchmarks/vectors.py many [N]    # exact, 32 queries at once: one after the other, and as they come
+    python benchmarks/vectors.py graph [N]   # approximate, built by one thread each; 1,000,000 takes hours on two cores
 
-384 numbers each, one query at a time, top 10; faiss at one thread and at two, numpy as it comes.
+Top 10 of N vectors (100,000 unless given) of 384 numbers, which lie in clusters as those of texts do.
 """
 
+import mmap
 import statistics
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
 
 import faiss
+import hnswlib
 import numpy as np
+import numpy.typing as npt
+from usearch.index import Index
 
-from rag_papers.retrieval.top import top
+from rag_papers.retrieval.bm25 import Bm25, fit
+from rag_papers.retrieval.graph import Graph, build_graph
+from rag_papers.retrieval.search import search
+from rag_papers.retrieval.vectors import VectorSearch
 
-DIM, QUERIES, K = 384, 60, 10
+DIM, QUERIES, AT_ONCE, K = 384, 100, 32, 10
+CONNECTIVITY, EXPANSION_ADD = 16, 128
+EFFORTS = (32, 64, 96, 128, 192, 256, 384, 512)
+CLUSTERS, LATENT = 3000, 64
+
+Vectors = npt.NDArray[np.float32]
+Side = Callable[[Vectors], Sequence[int]]
 
 
-def main(count: int) -> None:
-    generator = np.random.default_rng(0)
-    vectors = generator.standard_normal((count, DIM), np.float32)
-    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-    index = faiss.IndexFlatIP(DIM)
+class OurIndex:
+    """Passages without words."""
+
+    def __init__(self, vectors: Vectors) -> None:
+        self.bm25 = Bm25(fit([[] for _ in vectors]), len(vectors))
+        self.vector_search = VectorSearch(vectors)
+
+    def search(self, query: Vectors, *, exact: bool = True) -> list[int]:
+        """Positions of the best, best first."""
+        found = search(self, "", query, bm25_weight=0, vector_weight=1, top_k=K, exact=exact)
+        return [candidate.position for candidate in found]
+
+
+def clustered(count: int) -> tuple[Vectors, Vectors]:
+    """`count` vectors and QUERIES more of the same kind, rows L2-normalised."""
+    random = np.random.default_rng(0)
+    scale = 1 / np.sqrt(1 + np.arange(LATENT) / 8)
+    centres = random.standard_normal((CLUSTERS, LATENT)) * scale
+    projection = random.standard_normal((LATENT, DIM)) / np.sqrt(LATENT)
+    rows = np.empty((count + QUERIES, DIM), np.float32)
+    for start in range(0, len(rows), 1 << 16):
+        block = rows[start : start + (1 << 16)]
+        latent = centres[random.integers(0, CLUSTERS, len(block))]
+        latent = latent + 0.7 * scale * random.standard_normal(latent.shape)
+        block[:] = latent @ projection + 0.15 * random.standard_normal(block.shape)
+        block /= np.linalg.norm(block, axis=1, keepdims=True)
+    return rows[:count], rows[count:]
+
+
+def one(vectors: Vectors, queries: Vectors) -> None:
+    flat = faiss.IndexFlatIP(DIM)
+    flat.add(vectors)
+
+    def of_faiss(threads: int) -> Side:
+        def found(query: Vectors) -> Sequence[int]:
+            faiss.omp_set_num_threads(threads)
+            return list(flat.search(query[None], K)[1][0])
+
+        return found
+
+    report({"ours": OurIndex(vectors).search, "faiss, 1 thread": of_faiss(1), "faiss, 2 threads": of_faiss(2)}, queries)
+
+
+def many(vectors: Vectors, queries: Vectors) -> None:
+    index = OurIndex(vectors)
+    asked = queries[:AT_ONCE]
+    times: dict[str, list[float]] = {"one after the other": [], "as they come": []}
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        for _ in range(10):
+            start = time.perf_counter()
+            for query in asked:
+                index.search(query)
+            times["one after the other"].append((time.perf_counter() - start) / AT_ONCE)
+            start = time.perf_counter()
+            list(pool.map(index.search, asked))
+            times["as they come"].append((time.perf_counter() - start) / AT_ONCE)
+    for name, measured in times.items():
+        print(f"{AT_ONCE} queries {name}: {statistics.median(measured) * 1000:.2f} ms each")
+
+
+def graph(vectors: Vectors, queries: Vectors) -> None:
+    exact = [set(np.argsort(-(vectors @ query), kind="stable")[:K].tolist()) for query in queries]
+    with tempfile.TemporaryDirectory() as directory:
+        ours = OurIndex(vectors)
+        path = Path(directory) / "graph"
+        copies = timed("ours", lambda: build_graph(vectors, path, lambda done: None))
+        with path.open("rb") as file:
+            data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        ours.vector_search.use(timed("ours, opening", lambda: Graph(data, copies)))
+
+        def approximately(query: Vectors) -> list[int]:
+            return ours.search(query, exact=False)
+
+        wanted = recall(approximately, queries, exact)
+        print(f"ours, re-scored: recall@{K} {wanted:.4f}")
+        makers = {"hnswlib": of_hnswlib, "usearch float32": of_usearch, "faiss HNSW": of_faiss_graph}
+        sides: dict[str, Side] = {"ours": approximately}
+        for name, make in makers.items():
+            at = timed(name, lambda make=make: make(vectors))
+            # Each at the least effort that finds as much as ours.
+            for effort in EFFORTS:
+                reached = recall(at(effort), queries, exact)
+                if reached >= wanted:
+                    break
+            print(f"{name}: recall@{K} {reached:.4f} with an effort of {effort}")
+            sides[f"{name}, recall {reached:.4f}"] = at(effort)
+        report(sides, queries)
+
+
+def of_hnswlib(vectors: Vectors) -> Callable[[int], Side]:
+    index = hnswlib.Index("ip", DIM)
+    index.init_index(len(vectors), M=CONNECTIVITY, ef_construction=EXPANSION_ADD, random_seed=1)
+    index.add_items(vectors, num_threads=1)
+
+    def at(effort: int) -> Side:
+        def found(query: Vectors) -> Sequence[int]:
+            index.set_ef(effort)
+            return index.knn_query(query, K, num_threads=1)[0][0].tolist()
+
+        return found
+
+    return at
+
+
+def of_usearch(vectors: Vectors) -> Callable[[int], Side]:
+    index = Index(ndim=DIM, metric="ip", dtype="f32", connectivity=CONNECTIVITY, expansion_add=EXPANSION_ADD)
+    index.add(np.arange(len(vectors)), vectors, threads=1)
+
+    def at(effort: int) -> Side:
+        def found(query: Vectors) -> Sequence[int]:
+            index.expansion_search = effort
+            return index.search(query, K, threads=1).keys.tolist()
+
+        return found
+
+    return at
+
+
+def of_faiss_graph(vectors: Vectors) -> Callable[[int], Side]:
+    faiss.omp_set_num_threads(1)
+    index = faiss.IndexHNSWFlat(DIM, CONNECTIVITY, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = EXPANSION_ADD
     index.add(vectors)
 
-    def flat(threads: int) -> Callable[[np.ndarray], object]:
-        def search(query: np.ndarray) -> object:
-            faiss.omp_set_num_threads(threads)
-            return index.search(query[None], K)[1][0]
+    def at(effort: int) -> Side:
+        def found(query: Vectors) -> Sequence[int]:
+            index.hnsw.efSearch = effort
+            return index.search(query[None], K)[1][0].tolist()
 
-        return search
+        return found
 
-    def ours(query: np.ndarray) -> object:
-        return top(vectors @ query, K)
+    return at
 
-    sides = {"ours": ours, "faiss, 1 thread": flat(1), "faiss, 2 threads": flat(2)}
+
+def recall(side: Side, queries: Vectors, exact: Sequence[set[int]]) -> float:
+    """The share of the exact best that `side` finds."""
+    return statistics.mean(len(best & set(side(query))) / K for query, best in zip(queries, exact, strict=True))
+
+
+def timed(name: str, work: Callable[[], Any]) -> Any:
+    """What `work` gives; prints how long it took."""
+    start = time.perf_counter()
+    result = work()
+    print(f"{name}: {time.perf_counter() - start:.2f} s", flush=True)
+    return result
+
+
+def report(sides: Mapping[str, Side], queries: Vectors) -> None:
+    """Calls the sides alternately and prints their medians."""
+    random = np.random.default_rng(0)
     times: dict[str, list[float]] = {name: [] for name in sides}
-    for query in vectors[generator.integers(0, count, QUERIES)] + 0.01:
-        for name in generator.permutation(list(sides)):
+    for query in queries:
+        for name in random.permutation(list(sides)):
             start = time.perf_counter()
             sides[name](query)
             times[name].append(time.perf_counter() - start)
     medians = {name: statistics.median(measured) * 1000 for name, measured in times.items()}
-    print(f"{count} vectors of {DIM}, top {K}, one query at a time")
     for name, median in medians.items():
         print(f"{name}: median {median:.2f} ms, {median / medians['ours']:.2f} x ours")
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100_000)
+    comparison = {"one": one, "many": many, "graph": graph}[sys.argv[1]]
+    size = int(sys.argv[2]) if len(sys.argv) > 2 else 100_000
+    print(f"{size} vectors of {DIM}, top {K}")
+    comparison(*clustered(size))

@@ -8,6 +8,7 @@ import grpc
 from ingest_service.catalog import Catalog
 from ingest_service.jobs import JobManager
 from ingest_service.ledger import JobLedger
+from ingest_service.models import Models
 from ingest_service.servicer import SERVICE_NAME, IngestServicer
 from ingest_service.uploads import Uploads
 from ingest_service.versions import Versions
@@ -50,6 +51,7 @@ class IngestApplication(Application):
             catalog=Catalog(self._paths),
             versions=self._versions,
             uploads=self._uploads,
+            models=Models(self._settings, self._paths),
         )
         servicer.register(server)
         await self._uploads.start()

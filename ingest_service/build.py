@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
 
-from ingest_service.chunking import CHUNKER, chunk, embedding_text
+import numpy as np
+import numpy.typing as npt
+
+from ingest_service.chunking import CHUNKER, chunk, embedding_text, fitting_texts
 from ingest_service.identity import DigestingFile, corpus_id, file_digests
 from ingest_service.readers import READERS
 from ingest_service.scan import Scan, SourceFile, open_regular, scan
@@ -28,21 +31,23 @@ from rag_papers.persist.index_store import (
     verify,
 )
 from rag_papers.persist.job_log import JobStage
+from rag_papers.persist.model_store import ModelStore
+from rag_papers.persist.preparing import fastest
 from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.retrieval import bm25
 from rag_papers.retrieval.analysis import ANALYZER, terms
-from rag_papers.retrieval.encoder import Encoder, open_encoder
+from rag_papers.retrieval.encoders import Encoder, open_encoder
 
 MAX_FILE_ERRORS = 100
 """Errors of single files that a job lists; all of them are in the index's failures.jsonl."""
 
-_WINDOW = 4096  # passages that are sorted by length and embedded together: bounds the memory for texts
+_WINDOW = 4096  # passages that are grouped by length and embedded together: bounds the memory for texts
 
 
 def build(task: Task, report: Report) -> Outcome:
     """Builds the index that `task` asks for. Raises RagError, and OSError for what the disk does."""
     report(JobStage.SCAN, 0.0, "looking for papers")
-    encoder = open_encoder(task.model_name, download=task.model_download)
+    encoder = open_encoder(task.model_name, download=task.model_download, precision=task.encoder_precision)
     found = scan(Path(task.corpus_dir))
     report(
         JobStage.SCAN,
@@ -71,10 +76,13 @@ def build(task: Task, report: Report) -> Outcome:
 
     report(JobStage.LEXICAL, 0.0, f"counting the words of {count} passages", passages_total=count)
     builder.write_postings(bm25.fit((terms(embedding_text(p)) for p in builder.passages()), lexical))
-    hits, misses = _embed(task, builder, encoder, count, report)
-    report(JobStage.SAVE, 0.0, "writing and verifying the index")
+    vectors = builder.create_vectors(count, encoder.dim)
+    hits, misses = _embed(task, builder, _fastest(task, encoder, report), vectors, report)
+    if graph := _has_graph(task, count):
+        _link(builder, vectors, report)
+    report(JobStage.SAVE, 0.6 if graph else 0.0, "writing and verifying the index")
     manifest = builder.finish(
-        corpus_id=corpus_id(found, papers.digests, encoder, task.max_file_bytes),
+        corpus_id=corpus_id(found, papers.digests, encoder, task.max_file_bytes, graph=graph),
         document_count=len(papers.documents),
         passage_count=count,
         dim=encoder.dim,
@@ -88,14 +96,23 @@ def build(task: Task, report: Report) -> Outcome:
 
 
 def _already_published(task: Task, found: Scan, encoder: Encoder, report: Report) -> Outcome | None:
-    identifier = corpus_id(found, file_digests(found), encoder, task.max_file_bytes)
-    try:
-        manifest = verify(Path(task.indexes) / identifier)
-        outcome = Outcome(corpus_id=identifier, staged=False, embed_hits=manifest.passage_count, embed_misses=0)
-        _report_published(task, outcome, found, report)
-    except (IndexNotFound, IndexDamaged, FormatUnsupported):  # it may be deleted while it is read
-        return None
-    return outcome
+    digests = file_digests(found)
+    for graph in (False, True):  # which of the two this ingest builds depends on the passages, which nobody counted yet
+        identifier = corpus_id(found, digests, encoder, task.max_file_bytes, graph=graph)
+        try:
+            manifest = verify(Path(task.indexes) / identifier)
+            if _has_graph(task, manifest.passage_count) != graph:
+                continue
+            outcome = Outcome(corpus_id=identifier, staged=False, embed_hits=manifest.passage_count, embed_misses=0)
+            _report_published(task, outcome, found, report)
+        except (IndexNotFound, IndexDamaged, FormatUnsupported):  # it may be deleted while it is read
+            continue
+        return outcome
+    return None
+
+
+def _has_graph(task: Task, passages: int) -> bool:
+    return passages > task.exact_passages
 
 
 def _report_published(task: Task, outcome: Outcome, found: Scan, report: Report) -> None:
@@ -120,6 +137,8 @@ class _Papers:
     def __init__(self, task: Task, found: Scan, encoder: Encoder, report: Report) -> None:
         self._found, self._encoder, self._report = found, encoder, report
         self._limit = task.max_file_bytes
+        (prompt,) = encoder.count_tokens([encoder.prompts.passage])
+        self._max_tokens = encoder.max_tokens - prompt
         self._bytes_total = sum(source.size for source in found.files) or 1
         self.documents: list[DocumentRecord] = []
         self.errors: list[FileError] = list(found.errors)
@@ -163,7 +182,7 @@ class _Papers:
                 )
             else:
                 passages = chunk(
-                    document, source.path, max_tokens=self._encoder.max_tokens, count_tokens=self._encoder.count_tokens
+                    document, source.path, max_tokens=self._max_tokens, count_tokens=self._encoder.count_tokens
                 )
                 self._ids.add(document.document_id)
                 self.documents.append(
@@ -193,12 +212,24 @@ class _Papers:
         )
 
 
-def _embed(task: Task, builder: IndexBuilder, encoder: Encoder, count: int, report: Report) -> tuple[int, int]:
-    """Fills vectors.npy; returns how many vectors were reused and how many were computed."""
+def _fastest(task: Task, encoder: Encoder, report: Report) -> Encoder:
+    """The frozen form of the encoder, which is made when a model is seen for the first time."""
+    report(JobStage.VECTORS, 0.0, f"preparing the model {encoder.name}", passages_done=0)
+
+    def fall_back(why: str) -> None:
+        report(JobStage.VECTORS, 0.0, f"embedding with sentence-transformers: the model cannot be frozen: {why}")
+
+    return fastest(ModelStore(Path(task.models)), encoder, fall_back)
+
+
+def _embed(
+    task: Task, builder: IndexBuilder, encoder: Encoder, vectors: npt.NDArray[np.float32], report: Report
+) -> tuple[int, int]:
+    """Fills `vectors`, those of vectors.npy; returns how many were reused and how many were computed."""
+    count = len(vectors)
     store = SqliteStore(Path(task.cache_db))
     caching_encoder = CachingEncoder(encoder, store)
-    vectors = builder.create_vectors(count, encoder.dim)
-    texts = (embedding_text(passage) for passage in builder.passages())
+    passages = builder.passages()
     hits = misses = done = 0
 
     def progress(in_window: int) -> None:
@@ -211,7 +242,8 @@ def _embed(task: Task, builder: IndexBuilder, encoder: Encoder, count: int, repo
 
     report(JobStage.VECTORS, 0.0, f"embedding {count} passages", passages_done=0)
     try:
-        while window := list(islice(texts, _WINDOW)):
+        while records := list(islice(passages, _WINDOW)):
+            window = fitting_texts(records, encoder)
             embedded = caching_encoder.encode(window, caching.USE if task.use_cache else caching.BYPASS, progress)
             vectors[done : done + len(window)] = embedded.vectors
             done, hits, misses = done + len(window), hits + embedded.hits, misses + embedded.misses
@@ -220,3 +252,15 @@ def _embed(task: Task, builder: IndexBuilder, encoder: Encoder, count: int, repo
         store.close()
     vectors.flush()  # type: ignore[attr-defined]
     return hits, misses
+
+
+def _link(builder: IndexBuilder, vectors: npt.NDArray[np.float32], report: Report) -> None:
+    """Writes the approximate index."""
+
+    def progress(done: int) -> None:
+        report(
+            JobStage.SAVE, 0.6 * done / len(vectors), f"linked {done} of {len(vectors)} passages to their neighbours"
+        )
+
+    progress(0)
+    builder.write_graph(vectors, progress)

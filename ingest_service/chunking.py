@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 
 from ingest_service.readers.document import Document, Section
+from rag_papers.errors import Internal
 from rag_papers.persist.index_store import PassageRecord
+from rag_papers.retrieval.encoders import Encoder
 from rag_papers.retrieval.sentences import Span, sentences
 
 MAX_PASSAGE_TOKENS = 256
@@ -19,8 +21,25 @@ CountTokens = Callable[[Sequence[str]], list[int]]
 
 
 def embedding_text(passage: PassageRecord) -> str:
-    """What BM25 counts and the encoder embeds: title, section and text, a line each."""
+    """What BM25 counts and, if it fits, the encoder embeds: title, section and text, a line each."""
     return "\n".join(part for part in (passage.title, passage.section, passage.text) if part)
+
+
+def fitting_texts(passages: Sequence[PassageRecord], encoder: Encoder) -> list[str]:
+    """What the encoder embeds, its prompt included: nothing of it lies beyond the window.
+
+    Where title and section leave the text no room, which `chunk` allows for long ones, it is the text alone. Raises
+    Internal if even that exceeds the window.
+    """
+    prompt = encoder.prompts.passage
+    texts = [prompt + embedding_text(passage) for passage in passages]
+    for position, tokens in enumerate(encoder.count_tokens(texts)):
+        if tokens > encoder.max_tokens:
+            texts[position] = prompt + passages[position].text
+            (tokens,) = encoder.count_tokens([texts[position]])
+            if tokens > encoder.max_tokens:
+                raise Internal(f"passage {passages[position].passage_id} has {tokens} tokens: the chunker is at fault")
+    return texts
 
 
 def chunk(document: Document, path: str, *, max_tokens: int, count_tokens: CountTokens) -> list[PassageRecord]:

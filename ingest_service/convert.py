@@ -7,6 +7,7 @@ from ingest_service.uploads import Chunk, Effect, End, File, Part, Start, Stored
 from rag_papers.errors import InvalidRequest
 from rag_papers.persist.index_store import IndexInfo
 from rag_papers.persist.job_log import Job, JobStage, JobState
+from rag_papers.persist.model_store import FrozenModel
 from rag_papers.rpc.times import timestamp
 from rag_papers.v1 import ingest_pb2
 from rag_papers.v1 import resources_pb2 as pb
@@ -83,6 +84,20 @@ def index_message(index: IndexInfo) -> pb.Index:
         size_bytes=index.size_bytes,
         create_time=timestamp(index.create_time),
         checksums=index.checksums,
+    )
+
+
+def model_message(model: FrozenModel) -> pb.Model:
+    """The frozen model as callers see it."""
+    return pb.Model(
+        identity=model.facts.identity,
+        model_name=model.facts.name,
+        precision=model.facts.precision,
+        dim=model.facts.dim,
+        max_tokens=model.facts.max_tokens,
+        size_bytes=model.size_bytes,
+        prepare_time=timestamp(model.prepare_time),
+        damage=model.damage,
     )
 
 

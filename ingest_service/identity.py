@@ -5,10 +5,11 @@ import hashlib
 from ingest_service.chunking import CHUNKER
 from ingest_service.readers.document import ByteSource
 from ingest_service.scan import Scan, open_regular
-from rag_papers.persist.hashing import digest
+from rag_papers.persist.hashing import Canonical, digest
 from rag_papers.persist.index_store import FORMAT
 from rag_papers.retrieval.analysis import ANALYZER
-from rag_papers.retrieval.encoder import Encoder
+from rag_papers.retrieval.encoders import Encoder
+from rag_papers.retrieval.graph import GRAPH
 
 _BLOCK = 1 << 20
 
@@ -53,15 +54,18 @@ def file_digests(scan: Scan) -> dict[str, bytes]:
     return digests
 
 
-def corpus_id(scan: Scan, digests: dict[str, bytes], encoder: Encoder, max_file_bytes: int) -> str:
+def corpus_id(scan: Scan, digests: dict[str, bytes], encoder: Encoder, max_file_bytes: int, *, graph: bool) -> str:
     """16 hex digits: digest of the papers and of everything that shapes their index.
 
     Files that cannot be read count by name and reason, so that an index without them is another version than one with.
+    `graph` says whether the index has an approximate index of its vectors.
     """
     unread = [(error.path, error.reason) for error in scan.errors]
     unread += [(source.path, "UNREADABLE") for source in scan.files if source.path not in digests]
+    shape: dict[str, Canonical] = {"graph": GRAPH} if graph else {}
     return digest(
-        {
+        shape
+        | {
             "format": FORMAT,
             "chunker": CHUNKER,
             "analyzer": ANALYZER,

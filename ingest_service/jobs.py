@@ -181,16 +181,19 @@ class JobManager:
             corpus_dir=job.corpus_dir,
             model_name=job.model_name,
             model_download=self._settings.model_download,
+            encoder_precision=self._settings.encoder_precision,
             use_cache=job.use_cache,
             max_file_bytes=self._settings.max_file_bytes,
+            exact_passages=self._settings.exact_passages,
             cache_db=str(self._paths.cache_db),
             indexes=str(self._paths.indexes),
+            models=str(self._paths.models),
             staging=str(self._paths.staging / job.job_id),
         )
         result = None
         while result is None:
-            outcome = await run_worker(task, lambda update: self._update(job.job_id, update))
-            result = await self._publish(job, outcome)
+            done = await run_worker("ingest_service.worker", task, lambda update: self._update(job.job_id, update))
+            result = await self._publish(job, Outcome(**done))
         message = "nothing has changed; already published" if result.unchanged else "published"
         await self._end(
             job.job_id,

@@ -10,14 +10,13 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from ingest_service.task import Outcome, Task
 from rag_papers.errors import BY_REASON, Internal, WorkerLost
 
 _LONGEST_LINE = 16 << 20
 
 
-async def run_worker(task: Task, on_update: Callable[[dict[str, Any]], None]) -> Outcome:
-    """Runs `task` in a process of its own.
+async def run_worker(module: str, task: Any, on_update: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    """Runs `module` in a process of its own on `task`, a dataclass; returns what it is done with.
 
     Raises the RagError that the worker reports, or WorkerLost if it ends without a word. Cancelling the call kills the
     process: whatever it has written is either complete in the cache or scrap in the staging directory.
@@ -26,7 +25,7 @@ async def run_worker(task: Task, on_update: Callable[[dict[str, Any]], None]) ->
         sys.executable,
         "-P",  # a directory called like the service, where it happens to run, is not the service
         "-m",
-        "ingest_service.worker",
+        module,
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         limit=_LONGEST_LINE,
@@ -45,7 +44,7 @@ async def run_worker(task: Task, on_update: Callable[[dict[str, Any]], None]) ->
                     case "update":
                         on_update(content)
                     case "done":
-                        return Outcome(**content)
+                        return dict(content)
                     case "failed":
                         raise BY_REASON.get(content["reason"], Internal)(content["message"])
         code = await process.wait()

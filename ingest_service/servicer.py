@@ -10,6 +10,7 @@ from ingest_service import convert
 from ingest_service.catalog import Catalog
 from ingest_service.jobs import JobManager
 from ingest_service.ledger import JobLedger
+from ingest_service.models import Models
 from ingest_service.roots import corpus_directory
 from ingest_service.uploads import Uploads
 from ingest_service.versions import Versions
@@ -39,6 +40,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         catalog: Catalog,
         versions: Versions,
         uploads: Uploads,
+        models: Models,
     ) -> None:
         self._settings = settings
         self._manager = manager
@@ -46,6 +48,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         self._catalog = catalog
         self._versions = versions
         self._uploads = uploads
+        self._models = models
 
     def register(self, server: grpc.aio.Server) -> None:
         """Lets `server` serve the calls."""
@@ -58,8 +61,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
             violations["corpus_dir"] = "it is required"
         if len(request.request_id) > convert.MAX_ID_CHARS:
             violations["request_id"] = f"it has more than {convert.MAX_ID_CHARS} characters"
-        if len(request.model_name) > convert.MAX_MODEL_NAME_CHARS:
-            violations["model_name"] = f"it has more than {convert.MAX_MODEL_NAME_CHARS} characters"
+        violations |= _model_name_violation(request.model_name)
         if request.corpus:
             try:
                 valid_name(request.corpus)
@@ -141,6 +143,23 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
     ) -> pb.UploadDocumentsResponse:
         """Stores papers."""
         return convert.stored_message(await self._uploads.receive(request_iterator, convert.upload_part))
+
+    async def PrepareModel(self, request: pb.PrepareModelRequest, context: Context) -> pb.PrepareModelResponse:
+        """Freezes a model."""
+        if violation := _model_name_violation(request.model_name):
+            raise InvalidRequest(violations=violation)
+        model, existed = await self._models.prepare(request.model_name or self._settings.model)
+        return pb.PrepareModelResponse(model=convert.model_message(model), existed=existed)
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        """Lists the frozen models."""
+        return pb.ListModelsResponse(models=[convert.model_message(model) for model in await self._models.list()])
+
+
+def _model_name_violation(name: str) -> dict[str, str]:
+    if len(name) <= convert.MAX_MODEL_NAME_CHARS:
+        return {}
+    return {"model_name": f"it has more than {convert.MAX_MODEL_NAME_CHARS} characters"}
 
 
 def _version(request: pb.ActivateIndexRequest | pb.DeleteIndexRequest) -> tuple[str, str]:

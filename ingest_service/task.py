@@ -15,10 +15,14 @@ class Task:
     corpus_dir: str
     model_name: str
     model_download: bool
+    encoder_precision: str
     use_cache: bool
     max_file_bytes: int
+    exact_passages: int
     cache_db: str
     indexes: str
+    models: str
+    """Where frozen models lie."""
     staging: str
     """Where to build; becomes the index by a rename."""
 

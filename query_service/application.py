@@ -14,6 +14,7 @@ from query_service.rerankers import Rerankers
 from query_service.searching import Searcher
 from query_service.servicer import SERVICE_NAME, QueryServicer
 from rag_papers.persist.corpora import Corpora
+from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.paths import DataPaths
 from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.rpc.server import Application
@@ -32,7 +33,7 @@ class QueryApplication(Application):
         self._max_query_chars = settings.max_query_chars
         self._store = SqliteStore(paths.cache_db)
         self._catalog = Catalog(Corpora(paths.corpora), paths.indexes)
-        self._encoders = Encoders(self._store)
+        self._encoders = Encoders(self._store, ModelStore(paths.models))
         self._rerankers = Rerankers()
         self._reranker = settings.reranker
         self._executor = ThreadPoolExecutor(settings.query_threads, thread_name_prefix="query")

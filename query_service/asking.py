@@ -15,7 +15,7 @@ from query_service.generators.base import DraftSentence
 from query_service.plan import Step
 from query_service.question import Intent, Question
 from query_service.rerankers import Rerankers
-from query_service.retrieving import CacheUse, age_ms
+from query_service.retrieving import CacheUse, age_ms, approximately
 from query_service.running import Run, run
 from query_service.steps import AbstainReason, Task
 from query_service.stop import Stop
@@ -128,6 +128,7 @@ class Asker(Generic[ResponseT]):
             intent=ask.intent,
             corpus_id=index.corpus_id,
             filter=ask.filter,
+            approximate=approximately(index, ask.filter, ask.config.exact),
             config=dataclasses.asdict(ask.config),
             generator=generator.identity,
             reranker=reranker.identity,

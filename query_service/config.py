@@ -34,6 +34,8 @@ class SearchConfig:
     """Weight of BM25; 0 leaves it out."""
     vector_weight: float = _bounded(0.5, 0, MAX_WEIGHT)
     """Weight of the vectors; 0 leaves them out."""
+    exact: bool = False
+    """Whether all vectors are compared, also where there is an approximate index."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +74,8 @@ class AskConfig:
     """Seed of generators that sample."""
     reranker: str = "best-sentence"
     """Name of the reranker."""
+    exact: bool = False
+    """Whether all vectors are compared, also where there is an approximate index."""
 
     @property
     def uses_vectors(self) -> bool:
@@ -84,6 +88,7 @@ class AskConfig:
             top_k=self.top_k_first,
             bm25_weight=self.bm25_weight_on_repair if repair else self.bm25_weight,
             vector_weight=self.vector_weight_on_repair if repair else self.vector_weight,
+            exact=self.exact,
         )
 
 
@@ -95,7 +100,7 @@ def violations(kind: type[SearchConfig] | type[AskConfig], values: Mapping[str, 
     }
     for field in dataclasses.fields(kind):
         value = effective[field.name]
-        if not isinstance(value, str) and not field.metadata["low"] <= value <= field.metadata["high"]:
+        if not isinstance(value, str | bool) and not field.metadata["low"] <= value <= field.metadata["high"]:
             wrong[field.name] = f"is {value:g}; must be from {field.metadata['low']:,} to {field.metadata['high']:,g}"
     for suffix in ("", "_on_repair"):
         pair = {f"bm25_weight{suffix}", f"vector_weight{suffix}"}

@@ -1,5 +1,6 @@
 """Encoders of the indexes: each opened once, behind the embedding cache."""
 
+import importlib.util
 import logging
 import threading
 from collections.abc import Sequence
@@ -8,12 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from query_service.stop import Stop
-from rag_papers.errors import ModelMismatch
+from rag_papers.errors import ModelMismatch, ModelUnavailable
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.embedding_cache import CachingEncoder
 from rag_papers.persist.index_store import Manifest
+from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.sqlite_store import SqliteStore
-from rag_papers.retrieval.encoder import Encoder, open_encoder
+from rag_papers.retrieval.encoders import FP32, INT8, Encoder, SentenceTransformerEncoder, open_encoder
+from rag_papers.retrieval.encoders.frozen import FrozenEncoder
+from rag_papers.retrieval.encoders.gathering import GatheringEncoder
 
 logger = logging.getLogger(__name__)
 
@@ -21,28 +25,62 @@ logger = logging.getLogger(__name__)
 class Encoders:
     """The encoders that indexes were built with. Safe to use from several threads."""
 
-    def __init__(self, store: SqliteStore) -> None:
+    def __init__(self, store: SqliteStore, models: ModelStore) -> None:
         self._store = store
+        self._models = models
         self._lock = threading.Lock()
-        self._opened: dict[str, CachingEncoder] = {}
+        self._opened: dict[str, tuple[int, CachingEncoder]] = {}
 
     def of(self, manifest: Manifest) -> CachingEncoder:
-        """The encoder of an index; nothing is ever downloaded. Raises ModelUnavailable and ModelMismatch.
+        """The encoder of an index: its frozen model, else the reference; nothing is ever downloaded.
 
-        A mismatch is looked at anew every time, so that a model that was put right is found without a restart.
+        Raises ModelUnavailable and ModelMismatch. What failed is looked at anew every time, and so is a model that was
+        prepared since: neither needs a restart.
         """
+        identity = manifest.model_identity
+        stamp = self._models.stamp(identity)
         with self._lock:
-            if manifest.model_identity not in self._opened:
-                encoder = open_encoder(manifest.model_name, download=False)
-                if encoder.identity != manifest.model_identity:
-                    raise ModelMismatch(
-                        f"the model {manifest.model_name!r} on this machine is not the one that index "
-                        f"{manifest.corpus_id} was built with: ingest the corpus again, or install that model",
-                        model=manifest.model_name,
-                        corpus_id=manifest.corpus_id,
-                    )
-                self._opened[manifest.model_identity] = CachingEncoder(encoder, self._store)
-            return self._opened[manifest.model_identity]
+            known = self._opened.get(identity)
+            if known is None or stamp not in (0, known[0]):
+                encoder = GatheringEncoder(self._open(manifest))
+                known = self._opened[identity] = stamp, CachingEncoder(encoder, self._store)
+            return known[1]
+
+    def _open(self, manifest: Manifest) -> Encoder:
+        name, identity = manifest.model_name, manifest.model_identity
+        try:
+            return FrozenEncoder(self._models.verified(identity).directory, name=name, identity=identity)
+        except ModelUnavailable as error:
+            why = error.message
+        encoder = self._reference(name, INT8 if identity.endswith(f"-{INT8}") else FP32, why)
+        if encoder.identity != identity:
+            raise ModelMismatch(
+                f"the model {name!r} on this machine is not the one that index {manifest.corpus_id} was built with: "
+                f"ingest the corpus again, or install that model",
+                model=name,
+                corpus_id=manifest.corpus_id,
+            )
+        return encoder
+
+    def _reference(self, name: str, precision: str, why: str) -> Encoder:
+        """What stands in for a frozen model that cannot be used, for the reason `why`."""
+        remedy = f"prepare it where IngestService runs: rag model prepare {name}"
+        try:
+            encoder = open_encoder(name, download=False, precision=precision)
+        except ModelUnavailable as error:
+            raise ModelUnavailable(
+                f"the frozen model {name!r} cannot be used: {why}; {remedy}. Nor can the original: {error.message}",
+                model=name,
+            ) from error
+        if isinstance(encoder, SentenceTransformerEncoder):
+            if not importlib.util.find_spec("sentence_transformers"):
+                raise ModelUnavailable(
+                    f"the frozen model {name!r} cannot be used: {why}; {remedy}. sentence-transformers, which could "
+                    f"stand in, is not installed",
+                    model=name,
+                )
+            logger.warning("model %s is computed by sentence-transformers: %s; %s", name, why, remedy)
+        return encoder
 
     def warm(self, manifest: Manifest) -> None:
         """Loads the model of an index, which its first text would have to wait for."""
@@ -68,10 +106,23 @@ class CallVectors:
         """Texts that the model embedded."""
 
     def texts(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """(len(texts), dim), rows L2-normalised. What exceeds the encoder's window is left out.
+        """(len(texts), dim), rows L2-normalised: of what is found. What exceeds the encoder's window is left out.
 
         Raises DeadlineExceeded between two batches.
         """
+        if not texts:
+            return np.empty((0, self._manifest.dim), np.float32)
+        prompt = self._encoders.of(self._manifest).encoder.prompts.passage
+        return self._embedded([prompt + text for text in texts])
+
+    def query(self, query: str) -> npt.NDArray[np.float32]:
+        """(dim,), L2-normalised: of a query longer than the encoder's window the mean of its parts' vectors."""
+        encoder = self._encoders.of(self._manifest).encoder
+        mean = self._embedded(_parts(encoder, query)).mean(axis=0)
+        length = float(np.linalg.norm(mean))
+        return np.asarray(mean / length if length else mean, np.float32)
+
+    def _embedded(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         missing = [text for text in dict.fromkeys(texts) if text not in self._known]
         if missing:
             encoder = self._encoders.of(self._manifest)
@@ -79,20 +130,14 @@ class CallVectors:
             self._known.update(zip(missing, embedded.vectors, strict=True))
             self.hits += embedded.hits
             self.misses += embedded.misses
-        rows = [self._known[text] for text in texts]
-        return np.array(rows, np.float32).reshape(len(texts), self._manifest.dim)
-
-    def query(self, query: str) -> npt.NDArray[np.float32]:
-        """(dim,), L2-normalised: of a query longer than the encoder's window the mean of its parts' vectors."""
-        mean = self.texts(_parts(self._encoders.of(self._manifest).encoder, query)).mean(axis=0)
-        length = float(np.linalg.norm(mean))
-        return np.asarray(mean / length if length else mean, np.float32)
+        return np.array([self._known[text] for text in texts], np.float32)
 
 
 def _parts(encoder: Encoder, text: str) -> list[str]:
-    """`text` halved at a space near its middle until every part fits the encoder's window."""
-    if encoder.count_tokens([text])[0] <= encoder.max_tokens or len(text) < 2:
-        return [text]
+    """`text` halved at a space near its middle until every part, with its prompt, fits the encoder's window."""
+    whole = encoder.prompts.query + text
+    if encoder.count_tokens([whole])[0] <= encoder.max_tokens or len(text) < 2:
+        return [whole]
     middle = len(text) // 2
     space = text.rfind(" ", 1, middle)
     cut = space if space > 0 else middle

@@ -35,9 +35,13 @@ class CheckedIndex:
         return self._fault
 
     def check(self) -> None:
-        """Reads every file. Raises IndexDamaged, IndexNotFound or FormatUnsupported, which `fault` then says too."""
+        """Reads every file; searches may then use the approximate index.
+
+        Raises IndexDamaged, IndexNotFound or FormatUnsupported, which `fault` then says too.
+        """
         try:
             verify(self.index.directory)
+            self.index.use_approximate()
         except (IndexDamaged, IndexNotFound, FormatUnsupported) as error:
             self._fault = error
             raise

@@ -65,6 +65,7 @@ def retrieve(
 
     `vectors` is needed only where they have weight.
     """
+    approximate = approximately(index, filter, config.exact)
     key = RetrievalKey(
         query=query,
         corpus_id=index.corpus_id,
@@ -72,6 +73,7 @@ def retrieve(
         top_k=config.top_k,
         bm25_weight=float(config.bm25_weight),
         vector_weight=float(config.vector_weight),
+        approximate=approximate,
     )
     stored = cache.get(key) if policy.read else None
     if stored and _fits(stored[0], index, config.top_k):
@@ -84,10 +86,16 @@ def retrieve(
         vector_weight=config.vector_weight,
         top_k=config.top_k,
         among=index.positions(filter) if filter else None,
+        exact=not approximate,
     )
     if policy.write:
         cache.put(key, candidates)
     return Ranking(candidates=candidates, hit=False, age_ms=0)
+
+
+def approximately(index: OpenIndex, filter: Filter, exact: bool) -> bool:
+    """Whether the approximate index may find the candidates of a call; it may from one call to the next."""
+    return index.vector_search.approximate and not exact and not filter
 
 
 def age_ms(created: float) -> int:

@@ -12,6 +12,7 @@ from typing import Any, Self, get_type_hints
 from rag_papers.errors import InvalidRequest
 
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+_PRECISIONS = ("fp32", "int8")
 _RERANKER = re.compile(r"best-sentence|none|cross-encoder:.+")
 _ADDRESS = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 
@@ -19,6 +20,11 @@ _ADDRESS = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 def _log_level(text: str) -> None:
     if text.upper() not in _LOG_LEVELS:
         raise ValueError(f"{text!r} is none of {', '.join(_LOG_LEVELS)}")
+
+
+def _precision(text: str) -> None:
+    if text not in _PRECISIONS:
+        raise ValueError(f"{text!r} is none of {', '.join(_PRECISIONS)}")
 
 
 def _reranker(text: str) -> None:
@@ -73,6 +79,12 @@ class Settings:
     )
     model: str = _setting("all-MiniLM-L6-v2", "embedding model of ingests that name none", unit="name")
     model_download: bool = _setting(True, "whether an ingest may fetch a model from the Hugging Face hub")
+    encoder_precision: str = _setting(
+        "fp32",
+        "what an ingest computes vectors in: fp32, or int8, faster and less exact; an index is queried in its own",
+        unit="precision",
+        check=_precision,
+    )
     max_workers: int = _setting(2, "jobs that run at once", unit="jobs", low=1)
     max_queued_jobs: int = _setting(100, "jobs that may wait", unit="jobs", low=1)
     max_job_attempts: int = _setting(3, "how often a job is started before it fails for good", unit="attempts", low=1)
@@ -85,6 +97,9 @@ class Settings:
     upload_max_files: int = _setting(100_000, "number of uploaded files", unit="files", low=1)
     upload_idle_seconds: float = _setting(
         300.0, "pause in the messages of an upload after which it is given up", unit="seconds", low=0.01
+    )
+    exact_passages: int = _setting(
+        130_000, "passages above which an ingest builds an approximate index of the vectors", unit="passages", low=0
     )
     heartbeat_seconds: float = _setting(
         5.0, "pause after which a watch repeats an unchanged job", unit="seconds", low=0.01

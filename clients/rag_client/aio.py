@@ -115,6 +115,8 @@ class AsyncIngestClient(_AsyncClient):
     delete_index = _unary(calls.DELETE_INDEX)
     collect_indexes = _unary(calls.COLLECT_INDEXES)
     upload_documents = _uploading(calls.UPLOAD_DOCUMENTS)
+    prepare_model = _unary(calls.PREPARE_MODEL)
+    list_models = _unary(calls.LIST_MODELS)
 
     async def watch_job(self, job_id: str, after_revision: int = 0) -> AsyncIterator[Job]:
         """Streams a job until it has ended; see `IngestClient.watch_job`."""

@@ -112,6 +112,8 @@ class IngestClient(_Client):
     delete_index = _unary(calls.DELETE_INDEX)
     collect_indexes = _unary(calls.COLLECT_INDEXES)
     upload_documents = _uploading(calls.UPLOAD_DOCUMENTS)
+    prepare_model = _unary(calls.PREPARE_MODEL)
+    list_models = _unary(calls.LIST_MODELS)
 
     def watch_job(self, job_id: str, after_revision: int = 0) -> Iterator[Job]:
         """Streams a job until it has ended: at once if it moved beyond `after_revision`, then after each change.

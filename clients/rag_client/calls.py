@@ -116,6 +116,13 @@ UPLOAD_DOCUMENTS = Call(
     pick=_whole(ingest_pb2.UploadDocumentsResponse),
     deadline=deadlines.UPLOAD,
 )
+PREPARE_MODEL = Call(
+    method="PrepareModel",
+    build=requests.prepare_model,
+    pick=_whole(ingest_pb2.PrepareModelResponse),
+    deadline=deadlines.PREPARE,
+)
+LIST_MODELS = Call(method="ListModels", build=requests.list_models, pick=_whole(ingest_pb2.ListModelsResponse))
 ASK = Call(method="Ask", build=requests.ask, pick=_whole(query_pb2.AskResponse), deadline=deadlines.ASK)
 SEARCH = Call(method="Search", build=requests.search, pick=_whole(query_pb2.SearchResponse))
 PLAN = Call(method="Plan", build=requests.plan, pick=_whole(query_pb2.PlanResponse))

@@ -14,6 +14,9 @@ WHOLE_INDEX = 600.0
 UPLOAD = 86400.0
 """Sending papers, over whatever line."""
 
+PREPARE = 1800.0
+"""Freezing a model, which may have to be downloaded."""
+
 VACUUM = 600.0
 """Rewriting a cache database, which grows with its size."""
 

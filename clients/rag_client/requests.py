@@ -94,6 +94,16 @@ def upload_documents(
     return Upload(files, corpus, replace_all, on_progress)
 
 
+def prepare_model(model_name: str = "") -> ingest_pb2.PrepareModelRequest:
+    """Freezes an embedding model, or finds it frozen: by default the one that the service ingests with."""
+    return ingest_pb2.PrepareModelRequest(model_name=model_name)
+
+
+def list_models() -> ingest_pb2.ListModelsRequest:
+    """Lists the frozen models."""
+    return ingest_pb2.ListModelsRequest()
+
+
 def ask(
     query: str,
     *,
@@ -126,6 +136,7 @@ def search(
     top_k: int | None = None,
     bm25_weight: float | None = None,
     vector_weight: float | None = None,
+    exact: bool | None = None,
     use_cache: bool | None = None,
     refresh: bool = False,
     filter: query_pb2.Filter | None = None,
@@ -138,6 +149,7 @@ def search(
         top_k=top_k,
         bm25_weight=bm25_weight,
         vector_weight=vector_weight,
+        exact=exact,
         use_cache=use_cache,
         refresh=refresh,
         filter=filter,

@@ -16,6 +16,8 @@ class AnswerKey:
     intent: str
     corpus_id: str
     filter: Filter
+    approximate: bool
+    """The approximate index may have found the passages."""
     config: Mapping[str, bool | int | float | str]
     """Every effective setting by name."""
     generator: str
@@ -34,6 +36,7 @@ class AnswerKey:
                 self.intent,
                 self.corpus_id,
                 dataclasses.asdict(self.filter),
+                self.approximate,
                 dict(self.config),
                 self.generator,
                 self.reranker,

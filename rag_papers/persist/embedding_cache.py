@@ -1,6 +1,7 @@
 """The embedding cache: a text's vector under the identity of its encoder."""
 
 import dataclasses
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 
@@ -10,10 +11,7 @@ import numpy.typing as npt
 from rag_papers.persist.caching import USE, CachePolicy
 from rag_papers.persist.hashing import digest
 from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
-from rag_papers.retrieval.encoder import Encoder
-
-BATCH = 32
-"""Texts that are embedded, and stored, at a time: what a crash can lose."""
+from rag_papers.retrieval.encoders import Encoder
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +37,8 @@ class CachingEncoder:
         self, texts: Sequence[str], policy: CachePolicy = USE, on_progress: Callable[[int], None] | None = None
     ) -> Embedded:
         """The vectors of `texts`; `on_progress` is told, after every batch, how many texts have their vector."""
+        # As in the keys: of two spellings that share an entry it must not matter which one came first.
+        texts = [unicodedata.normalize("NFC", text) for text in texts]
         keys = [self._key(text) for text in texts]
         dim = self.encoder.dim
         known: dict[bytes, npt.NDArray[np.float32]] = {}
@@ -49,17 +49,17 @@ class CachingEncoder:
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         hits = sum(key in known for key in keys)
         done, repeats = hits, Counter(keys)
-        # Texts of like length together: a batch is padded to its longest text.
-        order = sorted(missing, key=lambda key: (len(missing[key]), key))
-        for start in range(0, len(order), BATCH):
-            batch = order[start : start + BATCH]
-            fresh = dict(zip(batch, self.encoder.encode([missing[key] for key in batch]), strict=True))
+        keys_missing, texts_missing = list(missing), list(missing.values())
+        # Stored batch by batch: one of them is what a crash can lose.
+        for batch in self.encoder.batches(texts_missing):
+            made = self.encoder.encode([texts_missing[position] for position in batch])
+            fresh = {keys_missing[position]: vector for position, vector in zip(batch, made, strict=True)}
             known.update(fresh)
             if policy.write:
                 self._store.put_many(
                     CacheTable.EMBEDDINGS, {key: vector.astype("<f4").tobytes() for key, vector in fresh.items()}
                 )
-            done += sum(repeats[key] for key in batch)
+            done += sum(repeats[key] for key in fresh)
             if on_progress:
                 on_progress(done)
         vectors = np.empty((len(keys), dim), np.float32)

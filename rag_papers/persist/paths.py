@@ -22,6 +22,8 @@ class DataPaths:
     """One directory per corpus whose papers were uploaded; created by the service that receives them."""
     corpora: Path
     """One pointer file per corpus."""
+    models: Path
+    """One directory per frozen model, named by its identity."""
     ingest_lock: Path
     """Held by the one IngestService that writes here."""
 
@@ -36,8 +38,9 @@ class DataPaths:
             staging=data / "indexes" / ".staging",
             uploads=settings.upload_dir.resolve(),
             corpora=data / "corpora",
+            models=data / "models",
             ingest_lock=data / "ingest.lock",
         )
-        for directory in (paths.cache_db.parent, paths.job_log.parent, paths.staging, paths.corpora):
+        for directory in (paths.cache_db.parent, paths.job_log.parent, paths.staging, paths.corpora, paths.models):
             directory.mkdir(parents=True, exist_ok=True)
         return paths

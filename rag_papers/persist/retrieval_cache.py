@@ -22,6 +22,8 @@ class RetrievalKey:
     top_k: int
     bm25_weight: float
     vector_weight: float
+    approximate: bool
+    """The approximate index may have found the candidates."""
 
     def digest(self) -> bytes:
         """The key in the table."""

@@ -1,9 +1,9 @@
 """Text to terms: what BM25 counts and matches.
 
 Words are runs of letters and digits of any script, case-folded, without accents and vowel signs, stemmed (Snowball
-English) unless they hold a digit. Hyphenated words and decimals are found by their parts, and whole as well where a part
-alone says little (IL-6, 0.5, t-test, state-of-the-art). Runs of Chinese, Japanese and Korean characters, which have no
-spaces, become overlapping pairs (character bigrams).
+English) unless they hold a digit. Hyphenated words and decimals are found by their parts, and whole as well where a
+part alone says little (IL-6, 0.5, t-test, state-of-the-art). Runs of Chinese, Japanese and Korean characters, which
+have no spaces, become overlapping pairs (character bigrams).
 """
 
 import functools

@@ -1,14 +1,15 @@
 """Fusion: BM25 and vector scores to one ranking with a total order."""
 
-from typing import NamedTuple
+import dataclasses
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from rag_papers.retrieval.top import top
-
-FUSION = "bounded-1"
+FUSION = "bounded-2"
 """Identity of the fusion; part of every cached ranking's key."""
+
+Scores = npt.NDArray[Any]
 
 
 class Candidate(NamedTuple):
@@ -24,46 +25,55 @@ class Candidate(NamedTuple):
     """Cosine in [-1, 1]; 0 if the vectors had no weight."""
 
 
-def fuse(
-    bm25: npt.NDArray[np.float32] | None,
-    vector: npt.NDArray[np.float32] | None,
-    *,
-    bound: float,
-    bm25_weight: float,
-    vector_weight: float,
-    top_k: int,
-    among: npt.NDArray[np.int64] | None = None,
-) -> list[Candidate]:
-    """The `top_k` best passages by the weighted mean of BM25 / `bound` and cosine, ties in order of position.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mix:
+    """How much BM25 scores and cosines count: the weighted mean of BM25 / bound and cosine.
 
-    `bm25` and `vector` hold a score for every passage, (n,) each, and None where the weight is 0. `bound` is the most
-    that the query can score in BM25; it makes one side comparable with the other without looking at other passages, so
-    that what else is found changes no score. Negative cosines count as 0. Passages without any query term are
-    candidates only if the vectors have weight. (A convex combination with theoretical normalisation: Bruch, Gai &
-    Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", 2023.)
-
-    `among` holds the positions, ascending, that are to be ranked; None: all. It changes no score, so that the ranking
-    is that of all passages less the others.
+    The bound is the most that the query can score in BM25; it makes one side comparable with the other without looking
+    at other passages, so that what else is found changes no score. Negative cosines count as 0. (A convex combination
+    with theoretical normalisation: Bruch, Gai & Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval", 2023.)
     """
-    total = bm25_weight + vector_weight
-    parts: list[npt.NDArray[np.float32]] = []
-    if bm25 is not None:
+
+    bm25: float
+    """What a BM25 score is multiplied by."""
+    vector: float
+    """What a cosine is multiplied by."""
+
+    @classmethod
+    def of(cls, *, bm25_weight: float, vector_weight: float, bound: float, highest: float) -> Self:
+        """For weights that are not both 0, and a query of this bound whose highest BM25 score is `highest`."""
+        total = bm25_weight + vector_weight
         # A term that nearly all passages hold may exceed the bound; without a term nothing scores.
-        scale = max(bound, float(bm25.max(initial=0.0))) or 1.0
-        parts.append(bm25 * np.float32(bm25_weight / total / scale))
-    if vector is not None:
-        parts.append(np.maximum(vector, 0) * np.float32(vector_weight / total))
-    fused = parts[0] if len(parts) == 1 else parts[0] + parts[1]
-    ranked = fused if among is None else fused[among]
-    best = top(ranked, top_k) if vector is not None else top(ranked, top_k, above=0.0)
-    if among is not None:
-        best = among[best]
+        scale = max(bound, highest) or 1.0
+        return cls(bm25=bm25_weight / total / scale, vector=vector_weight / total)
+
+    def fused(self, bm25: Scores | None, cosine: Scores | None) -> Scores:
+        """The fused scores of passages from their BM25 scores and cosines, in the precision of these; one may be None.
+
+        Each is a function of the passage's own scores alone.
+        """
+        if cosine is None:
+            assert bm25 is not None
+            return np.asarray(bm25 * self.bm25)
+        by_vector = np.maximum(cosine, 0) * self.vector
+        return np.asarray(by_vector if bm25 is None else bm25 * self.bm25 + by_vector)
+
+
+def fuse(
+    positions: npt.NDArray[np.int64], bm25: Scores | None, vector: Scores | None, mix: Mix, top_k: int
+) -> list[Candidate]:
+    """The `top_k` best of the passages at `positions`, ascending, by fused score, ties in order of position.
+
+    `bm25` and `vector` hold the passages' scores, each None where it has no weight.
+    """
+    exactly = [None if scores is None else scores.astype(np.float64) for scores in (bm25, vector)]
+    fused = np.minimum(mix.fused(*exactly), 1.0)
     return [
         Candidate(
-            int(position),
-            min(1.0, float(fused[position])),
-            0.0 if bm25 is None else float(bm25[position]),
-            0.0 if vector is None else float(vector[position]),
+            int(positions[place]),
+            float(fused[place]),
+            0.0 if bm25 is None else float(bm25[place]),
+            0.0 if vector is None else float(vector[place]),
         )
-        for position in best
+        for place in np.argsort(-fused, kind="stable")[:top_k]
     ]

@@ -1,4 +1,8 @@
-"""Hybrid search over one index."""
+"""Hybrid search over one index.
+
+However candidates are found, they are ranked by canonical scores, which depend on a passage and the query alone. So
+neither a filter nor the queries that are worked on at the same time change a bit of a result.
+"""
 
 from typing import Protocol
 
@@ -7,37 +11,98 @@ import numpy.typing as npt
 
 from rag_papers.retrieval.analysis import terms
 from rag_papers.retrieval.bm25 import Bm25
-from rag_papers.retrieval.fusion import Candidate, fuse
+from rag_papers.retrieval.fusion import Candidate, Mix, fuse
+from rag_papers.retrieval.top import reaching, top
+from rag_papers.retrieval.vectors import VectorSearch
+
+_NEIGHBOURS = 200  # that the graph is asked for, or so many times top_k:
+_NEIGHBOURS_TIMES_K = 4
+_SHARE = 10  # candidates of more than one passage in so many: then scoring all costs no more
+
+Positions = npt.NDArray[np.int64]
+Scores = npt.NDArray[np.float32]
 
 
 class Searchable(Protocol):
     """What an index offers to a search."""
 
     bm25: Bm25
-    vectors: npt.NDArray[np.float32]
-    """(n, dim), rows L2-normalised."""
+    vector_search: VectorSearch
 
 
 def search(
     index: Searchable,
     query: str,
-    vector: npt.NDArray[np.float32] | None,
+    vector: Scores | None,
     *,
     bm25_weight: float,
     vector_weight: float,
     top_k: int,
-    among: npt.NDArray[np.int64] | None = None,
+    among: Positions | None = None,
+    exact: bool = True,
 ) -> list[Candidate]:
-    """The `top_k` best passages for `query`, best first; `vector` (dim,) may be None if the vectors have no weight.
+    """The `top_k` best passages for `query`, best first.
 
-    A weight of 0 leaves its side out altogether. `among` holds the positions, ascending, of the passages that may be
-    found; None: all.
+    `vector` (dim,), L2-normalised, may be None if the vectors have no weight.
+
+    A weight of 0 leaves its side out altogether; without vectors only passages with a term of the query are found.
+    `among` holds the positions, ascending, of the passages that may be found; None: all. Unless `exact`, the
+    approximate index may find the candidates, if there is one: a passage that belongs among the best may then be
+    missing, but the scores are the same. A filtered search is always exact.
     """
     words = terms(query)
     bm25 = index.bm25.scores(words) if bm25_weight else None
-    # All are scored whatever `among` says: a product of fewer rows may differ in its last bits, and so break ties.
-    cosine = np.clip(index.vectors @ vector, -1, 1) if vector is not None and vector_weight else None
-    bound = index.bm25.bound(words)
-    return fuse(
-        bm25, cosine, bound=bound, bm25_weight=bm25_weight, vector_weight=vector_weight, top_k=top_k, among=among
+    mix = Mix.of(
+        bm25_weight=bm25_weight,
+        vector_weight=vector_weight,
+        bound=index.bm25.bound(words),
+        highest=0.0 if bm25 is None else float(bm25.max(initial=0.0)),
     )
+    if vector is None or not vector_weight:
+        best = _best_by_words(bm25, among, top_k)
+        return fuse(best, _at(best, bm25), None, mix, top_k)
+    vectors = index.vector_search
+    if among is None and not exact and vectors.approximate:
+        among = _candidates(vectors, vector, bm25, mix, top_k)
+    fused = mix.fused(_at(among, bm25), vectors.rough(vector, among))
+    near = reaching(fused, top_k, _slack(vectors))
+    chosen = near if among is None else among[near]
+    return fuse(chosen, _at(chosen, bm25), vectors.canonical(vector, chosen), mix, top_k)
+
+
+def _best_by_words(bm25: Scores | None, among: Positions | None, top_k: int) -> Positions:
+    if bm25 is None:
+        return np.empty(0, np.int64)
+    if among is None:
+        return np.sort(top(bm25, top_k, above=0.0))
+    return among[np.sort(top(bm25[among], top_k, above=0.0))]
+
+
+def _candidates(vectors: VectorSearch, vector: Scores, bm25: Scores | None, mix: Mix, top_k: int) -> Positions | None:
+    """Positions, ascending, that hold the best passages, as far as the graph finds the neighbours; None: all may.
+
+    The BM25 scores of all passages are known, and a passage that is no neighbour is no nearer than the farthest one. So
+    its fused score has a bound, and those whose bound reaches the k-th best score found so far are candidates too. (The
+    threshold algorithm: Fagin, Lotem & Naor, "Optimal Aggregation Algorithms for Middleware", 2001.)
+    """
+    count = max(_NEIGHBOURS, _NEIGHBOURS_TIMES_K * top_k)
+    neighbours = np.sort(vectors.nearest(vector, count))
+    if bm25 is None:
+        return neighbours if len(neighbours) >= min(top_k, len(vectors)) else None
+    known = np.union1d(neighbours, top(bm25, count, above=0.0))
+    if len(known) < top_k:
+        return None
+    cosines = vectors.rough(vector, known)
+    farthest = max(0.0, float(cosines[np.searchsorted(known, neighbours)].min()))
+    kth = float(np.partition(mix.fused(bm25[known], cosines), -top_k)[-top_k])
+    more = np.flatnonzero(bm25 * mix.bm25 >= kth - _slack(vectors) - mix.vector * farthest)
+    return None if len(more) * _SHARE > len(vectors) else np.union1d(known, more)
+
+
+def _slack(vectors: VectorSearch) -> float:
+    """How much two rough fused scores may stand the wrong way round."""
+    return 2 * vectors.margin
+
+
+def _at(positions: Positions | None, scores: Scores | None) -> Scores | None:
+    return scores if positions is None or scores is None else scores[positions]

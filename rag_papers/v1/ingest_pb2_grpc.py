@@ -95,6 +95,16 @@ class IngestServiceStub:
                 request_serializer=rag__papers_dot_v1_dot_ingest__pb2.UploadDocumentsRequest.SerializeToString,
                 response_deserializer=rag__papers_dot_v1_dot_ingest__pb2.UploadDocumentsResponse.FromString,
                 _registered_method=True)
+        self.PrepareModel = channel.unary_unary(
+                '/rag_papers.v1.IngestService/PrepareModel',
+                request_serializer=rag__papers_dot_v1_dot_ingest__pb2.PrepareModelRequest.SerializeToString,
+                response_deserializer=rag__papers_dot_v1_dot_ingest__pb2.PrepareModelResponse.FromString,
+                _registered_method=True)
+        self.ListModels = channel.unary_unary(
+                '/rag_papers.v1.IngestService/ListModels',
+                request_serializer=rag__papers_dot_v1_dot_ingest__pb2.ListModelsRequest.SerializeToString,
+                response_deserializer=rag__papers_dot_v1_dot_ingest__pb2.ListModelsResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -193,6 +203,23 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def PrepareModel(self, request, context):
+        """Freezes an embedding model, as the first ingest with it does by itself: exports it, proves it equal to
+        sentence-transformers, and publishes it for QueryService. Returns when it is done, after seconds to a minute; a model
+        that is frozen and intact is left as it is. MODEL_UNAVAILABLE says why a model cannot be had or cannot be frozen;
+        ingests with one that cannot be frozen use sentence-transformers.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListModels(self, request, context):
+        """Lists the frozen models, by name.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -255,6 +282,16 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.UploadDocuments,
                     request_deserializer=rag__papers_dot_v1_dot_ingest__pb2.UploadDocumentsRequest.FromString,
                     response_serializer=rag__papers_dot_v1_dot_ingest__pb2.UploadDocumentsResponse.SerializeToString,
+            ),
+            'PrepareModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.PrepareModel,
+                    request_deserializer=rag__papers_dot_v1_dot_ingest__pb2.PrepareModelRequest.FromString,
+                    response_serializer=rag__papers_dot_v1_dot_ingest__pb2.PrepareModelResponse.SerializeToString,
+            ),
+            'ListModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListModels,
+                    request_deserializer=rag__papers_dot_v1_dot_ingest__pb2.ListModelsRequest.FromString,
+                    response_serializer=rag__papers_dot_v1_dot_ingest__pb2.ListModelsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -582,6 +619,60 @@ class IngestService:
             '/rag_papers.v1.IngestService/UploadDocuments',
             rag__papers_dot_v1_dot_ingest__pb2.UploadDocumentsRequest.SerializeToString,
             rag__papers_dot_v1_dot_ingest__pb2.UploadDocumentsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def PrepareModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag_papers.v1.IngestService/PrepareModel',
+            rag__papers_dot_v1_dot_ingest__pb2.PrepareModelRequest.SerializeToString,
+            rag__papers_dot_v1_dot_ingest__pb2.PrepareModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag_papers.v1.IngestService/ListModels',
+            rag__papers_dot_v1_dot_ingest__pb2.ListModelsRequest.SerializeToString,
+            rag__papers_dot_v1_dot_ingest__pb2.ListModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -70,6 +70,14 @@ class IngestServiceStub:
     upload that breaks off, is refused or runs into its deadline leaves nothing behind. A cancel after `end` may come too
     late. Uploads to one corpus take effect one after the other, in the order in which they end.
     """
+    PrepareModel: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.PrepareModelRequest, _ingest_pb2.PrepareModelResponse]
+    """Freezes an embedding model, as the first ingest with it does by itself: exports it, proves it equal to
+    sentence-transformers, and publishes it for QueryService. Returns when it is done, after seconds to a minute; a model
+    that is frozen and intact is left as it is. MODEL_UNAVAILABLE says why a model cannot be had or cannot be frozen;
+    ingests with one that cannot be frozen use sentence-transformers.
+    """
+    ListModels: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ListModelsRequest, _ingest_pb2.ListModelsResponse]
+    """Lists the frozen models, by name."""
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -113,6 +121,14 @@ class IngestServiceAsyncStub(IngestServiceStub):
     upload that breaks off, is refused or runs into its deadline leaves nothing behind. A cancel after `end` may come too
     late. Uploads to one corpus take effect one after the other, in the order in which they end.
     """
+    PrepareModel: _aio.UnaryUnaryMultiCallable[_ingest_pb2.PrepareModelRequest, _ingest_pb2.PrepareModelResponse]  # type: ignore[assignment]
+    """Freezes an embedding model, as the first ingest with it does by itself: exports it, proves it equal to
+    sentence-transformers, and publishes it for QueryService. Returns when it is done, after seconds to a minute; a model
+    that is frozen and intact is left as it is. MODEL_UNAVAILABLE says why a model cannot be had or cannot be frozen;
+    ingests with one that cannot be frozen use sentence-transformers.
+    """
+    ListModels: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ListModelsRequest, _ingest_pb2.ListModelsResponse]  # type: ignore[assignment]
+    """Lists the frozen models, by name."""
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     """Turns directories of papers into published indexes. Errors: see ErrorReason."""
@@ -225,5 +241,25 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         upload that breaks off, is refused or runs into its deadline leaves nothing behind. A cancel after `end` may come too
         late. Uploads to one corpus take effect one after the other, in the order in which they end.
         """
+
+    @_abc_1.abstractmethod
+    def PrepareModel(
+        self,
+        request: _ingest_pb2.PrepareModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.PrepareModelResponse, _abc.Awaitable[_ingest_pb2.PrepareModelResponse]]:
+        """Freezes an embedding model, as the first ingest with it does by itself: exports it, proves it equal to
+        sentence-transformers, and publishes it for QueryService. Returns when it is done, after seconds to a minute; a model
+        that is frozen and intact is left as it is. MODEL_UNAVAILABLE says why a model cannot be had or cannot be frozen;
+        ingests with one that cannot be frozen use sentence-transformers.
+        """
+
+    @_abc_1.abstractmethod
+    def ListModels(
+        self,
+        request: _ingest_pb2.ListModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.ListModelsResponse, _abc.Awaitable[_ingest_pb2.ListModelsResponse]]:
+        """Lists the frozen models, by name."""
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -135,6 +135,7 @@ class AskConfig(_message.Message):
     GENERATOR_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     RERANKER_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
     top_k_first: _builtins.int
     """Passages to retrieve, 1 to 1000. Default 12."""
     rerank_top_k: _builtins.int
@@ -171,6 +172,10 @@ class AskConfig(_message.Message):
     machine or its name there. Nothing is downloaded: FAILED_PRECONDITION if it is not there. At most 1024 characters.
     Default: the service's setting RAG_RERANKER, "best-sentence" unless set.
     """
+    exact: _builtins.bool
+    """true scores the vectors of all passages; false lets the approximate index, which corpora beyond a size have, choose
+    which to score, so that a passage that belongs among the best may now and then be missing. Default: false.
+    """
     def __init__(
         self,
         *,
@@ -190,10 +195,11 @@ class AskConfig(_message.Message):
         generator: _builtins.str | None = ...,
         seed: _builtins.int | None = ...,
         reranker: _builtins.str | None = ...,
+        exact: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold", "_bm25_weight", b"_bm25_weight", "_bm25_weight_on_repair", b"_bm25_weight_on_repair", "_context_max_chars", b"_context_max_chars", "_generator", b"_generator", "_max_repairs", b"_max_repairs", "_prune_max_chars", b"_prune_max_chars", "_prune_min_overlap", b"_prune_min_overlap", "_rerank_top_k", b"_rerank_top_k", "_reranker", b"_reranker", "_seed", b"_seed", "_temperature", b"_temperature", "_temperature_on_repair", b"_temperature_on_repair", "_top_k_first", b"_top_k_first", "_vector_weight", b"_vector_weight", "_vector_weight_on_repair", b"_vector_weight_on_repair", "accept_threshold", b"accept_threshold", "bm25_weight", b"bm25_weight", "bm25_weight_on_repair", b"bm25_weight_on_repair", "context_max_chars", b"context_max_chars", "generator", b"generator", "max_repairs", b"max_repairs", "prune_max_chars", b"prune_max_chars", "prune_min_overlap", b"prune_min_overlap", "rerank_top_k", b"rerank_top_k", "reranker", b"reranker", "seed", b"seed", "temperature", b"temperature", "temperature_on_repair", b"temperature_on_repair", "top_k_first", b"top_k_first", "vector_weight", b"vector_weight", "vector_weight_on_repair", b"vector_weight_on_repair"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold", "_bm25_weight", b"_bm25_weight", "_bm25_weight_on_repair", b"_bm25_weight_on_repair", "_context_max_chars", b"_context_max_chars", "_exact", b"_exact", "_generator", b"_generator", "_max_repairs", b"_max_repairs", "_prune_max_chars", b"_prune_max_chars", "_prune_min_overlap", b"_prune_min_overlap", "_rerank_top_k", b"_rerank_top_k", "_reranker", b"_reranker", "_seed", b"_seed", "_temperature", b"_temperature", "_temperature_on_repair", b"_temperature_on_repair", "_top_k_first", b"_top_k_first", "_vector_weight", b"_vector_weight", "_vector_weight_on_repair", b"_vector_weight_on_repair", "accept_threshold", b"accept_threshold", "bm25_weight", b"bm25_weight", "bm25_weight_on_repair", b"bm25_weight_on_repair", "context_max_chars", b"context_max_chars", "exact", b"exact", "generator", b"generator", "max_repairs", b"max_repairs", "prune_max_chars", b"prune_max_chars", "prune_min_overlap", b"prune_min_overlap", "rerank_top_k", b"rerank_top_k", "reranker", b"reranker", "seed", b"seed", "temperature", b"temperature", "temperature_on_repair", b"temperature_on_repair", "top_k_first", b"top_k_first", "vector_weight", b"vector_weight", "vector_weight_on_repair", b"vector_weight_on_repair"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold", "_bm25_weight", b"_bm25_weight", "_bm25_weight_on_repair", b"_bm25_weight_on_repair", "_context_max_chars", b"_context_max_chars", "_generator", b"_generator", "_max_repairs", b"_max_repairs", "_prune_max_chars", b"_prune_max_chars", "_prune_min_overlap", b"_prune_min_overlap", "_rerank_top_k", b"_rerank_top_k", "_reranker", b"_reranker", "_seed", b"_seed", "_temperature", b"_temperature", "_temperature_on_repair", b"_temperature_on_repair", "_top_k_first", b"_top_k_first", "_vector_weight", b"_vector_weight", "_vector_weight_on_repair", b"_vector_weight_on_repair", "accept_threshold", b"accept_threshold", "bm25_weight", b"bm25_weight", "bm25_weight_on_repair", b"bm25_weight_on_repair", "context_max_chars", b"context_max_chars", "generator", b"generator", "max_repairs", b"max_repairs", "prune_max_chars", b"prune_max_chars", "prune_min_overlap", b"prune_min_overlap", "rerank_top_k", b"rerank_top_k", "reranker", b"reranker", "seed", b"seed", "temperature", b"temperature", "temperature_on_repair", b"temperature_on_repair", "top_k_first", b"top_k_first", "vector_weight", b"vector_weight", "vector_weight_on_repair", b"vector_weight_on_repair"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold", "_bm25_weight", b"_bm25_weight", "_bm25_weight_on_repair", b"_bm25_weight_on_repair", "_context_max_chars", b"_context_max_chars", "_exact", b"_exact", "_generator", b"_generator", "_max_repairs", b"_max_repairs", "_prune_max_chars", b"_prune_max_chars", "_prune_min_overlap", b"_prune_min_overlap", "_rerank_top_k", b"_rerank_top_k", "_reranker", b"_reranker", "_seed", b"_seed", "_temperature", b"_temperature", "_temperature_on_repair", b"_temperature_on_repair", "_top_k_first", b"_top_k_first", "_vector_weight", b"_vector_weight", "_vector_weight_on_repair", b"_vector_weight_on_repair", "accept_threshold", b"accept_threshold", "bm25_weight", b"bm25_weight", "bm25_weight_on_repair", b"bm25_weight_on_repair", "context_max_chars", b"context_max_chars", "exact", b"exact", "generator", b"generator", "max_repairs", b"max_repairs", "prune_max_chars", b"prune_max_chars", "prune_min_overlap", b"prune_min_overlap", "rerank_top_k", b"rerank_top_k", "reranker", b"reranker", "seed", b"seed", "temperature", b"temperature", "temperature_on_repair", b"temperature_on_repair", "top_k_first", b"top_k_first", "vector_weight", b"vector_weight", "vector_weight_on_repair", b"vector_weight_on_repair"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__accept_threshold: _TypeAlias = _typing.Literal["accept_threshold"]  # noqa: Y015
     _WhichOneofArgType__accept_threshold: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold"]  # noqa: Y015
@@ -203,6 +209,8 @@ class AskConfig(_message.Message):
     _WhichOneofArgType__bm25_weight_on_repair: _TypeAlias = _typing.Literal["_bm25_weight_on_repair", b"_bm25_weight_on_repair"]  # noqa: Y015
     _WhichOneofReturnType__context_max_chars: _TypeAlias = _typing.Literal["context_max_chars"]  # noqa: Y015
     _WhichOneofArgType__context_max_chars: _TypeAlias = _typing.Literal["_context_max_chars", b"_context_max_chars"]  # noqa: Y015
+    _WhichOneofReturnType__exact: _TypeAlias = _typing.Literal["exact"]  # noqa: Y015
+    _WhichOneofArgType__exact: _TypeAlias = _typing.Literal["_exact", b"_exact"]  # noqa: Y015
     _WhichOneofReturnType__generator: _TypeAlias = _typing.Literal["generator"]  # noqa: Y015
     _WhichOneofArgType__generator: _TypeAlias = _typing.Literal["_generator", b"_generator"]  # noqa: Y015
     _WhichOneofReturnType__max_repairs: _TypeAlias = _typing.Literal["max_repairs"]  # noqa: Y015
@@ -235,6 +243,8 @@ class AskConfig(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__bm25_weight_on_repair) -> _WhichOneofReturnType__bm25_weight_on_repair | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__context_max_chars) -> _WhichOneofReturnType__context_max_chars | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exact) -> _WhichOneofReturnType__exact | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__generator) -> _WhichOneofReturnType__generator | None: ...
     @_typing.overload
@@ -516,6 +526,7 @@ class SearchRequest(_message.Message):
     USE_CACHE_FIELD_NUMBER: _builtins.int
     REFRESH_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    EXACT_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """The query, 1 to 4000 characters after trimming. Required."""
     corpus: _builtins.str
@@ -532,6 +543,11 @@ class SearchRequest(_message.Message):
     """false neither reads nor writes any cache. Default: true."""
     refresh: _builtins.bool
     """Compute anew and replace what is cached. Contradicts use_cache = false."""
+    exact: _builtins.bool
+    """true scores the vectors of all passages; false lets the approximate index, which corpora beyond a size have, choose
+    which to score, so that a passage that belongs among the best may now and then be missing; scores are the same. A
+    filtered search is always exact. Default: false.
+    """
     @_builtins.property
     def filter(self) -> Global___Filter:
         """Which passages may be found; unset: all."""
@@ -548,13 +564,16 @@ class SearchRequest(_message.Message):
         use_cache: _builtins.bool | None = ...,
         refresh: _builtins.bool = ...,
         filter: Global___Filter | None = ...,
+        exact: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_bm25_weight", b"_bm25_weight", "_top_k", b"_top_k", "_use_cache", b"_use_cache", "_vector_weight", b"_vector_weight", "bm25_weight", b"bm25_weight", "filter", b"filter", "top_k", b"top_k", "use_cache", b"use_cache", "vector_weight", b"vector_weight"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bm25_weight", b"_bm25_weight", "_exact", b"_exact", "_top_k", b"_top_k", "_use_cache", b"_use_cache", "_vector_weight", b"_vector_weight", "bm25_weight", b"bm25_weight", "exact", b"exact", "filter", b"filter", "top_k", b"top_k", "use_cache", b"use_cache", "vector_weight", b"vector_weight"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bm25_weight", b"_bm25_weight", "_top_k", b"_top_k", "_use_cache", b"_use_cache", "_vector_weight", b"_vector_weight", "bm25_weight", b"bm25_weight", "corpus", b"corpus", "corpus_id", b"corpus_id", "filter", b"filter", "query", b"query", "refresh", b"refresh", "top_k", b"top_k", "use_cache", b"use_cache", "vector_weight", b"vector_weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bm25_weight", b"_bm25_weight", "_exact", b"_exact", "_top_k", b"_top_k", "_use_cache", b"_use_cache", "_vector_weight", b"_vector_weight", "bm25_weight", b"bm25_weight", "corpus", b"corpus", "corpus_id", b"corpus_id", "exact", b"exact", "filter", b"filter", "query", b"query", "refresh", b"refresh", "top_k", b"top_k", "use_cache", b"use_cache", "vector_weight", b"vector_weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__bm25_weight: _TypeAlias = _typing.Literal["bm25_weight"]  # noqa: Y015
     _WhichOneofArgType__bm25_weight: _TypeAlias = _typing.Literal["_bm25_weight", b"_bm25_weight"]  # noqa: Y015
+    _WhichOneofReturnType__exact: _TypeAlias = _typing.Literal["exact"]  # noqa: Y015
+    _WhichOneofArgType__exact: _TypeAlias = _typing.Literal["_exact", b"_exact"]  # noqa: Y015
     _WhichOneofReturnType__top_k: _TypeAlias = _typing.Literal["top_k"]  # noqa: Y015
     _WhichOneofArgType__top_k: _TypeAlias = _typing.Literal["_top_k", b"_top_k"]  # noqa: Y015
     _WhichOneofReturnType__use_cache: _TypeAlias = _typing.Literal["use_cache"]  # noqa: Y015
@@ -563,6 +582,8 @@ class SearchRequest(_message.Message):
     _WhichOneofArgType__vector_weight: _TypeAlias = _typing.Literal["_vector_weight", b"_vector_weight"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__bm25_weight) -> _WhichOneofReturnType__bm25_weight | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exact) -> _WhichOneofReturnType__exact | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__top_k) -> _WhichOneofReturnType__top_k | None: ...
     @_typing.overload

@@ -617,3 +617,59 @@ class CacheInfo(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CacheInfo: _TypeAlias = CacheInfo  # noqa: Y015
+
+@_typing.final
+class Model(_message.Message):
+    """A frozen embedding model: what QueryService computes vectors with."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    IDENTITY_FIELD_NUMBER: _builtins.int
+    MODEL_NAME_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    DIM_FIELD_NUMBER: _builtins.int
+    MAX_TOKENS_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    PREPARE_TIME_FIELD_NUMBER: _builtins.int
+    DAMAGE_FIELD_NUMBER: _builtins.int
+    identity: _builtins.str
+    """Digest of all that shapes its vectors: weights, tokenizer, pooling, normalisation, precision. Indexes built with it
+    have the same one in embed_model_identity.
+    """
+    model_name: _builtins.str
+    """The name that it was prepared by; empty if its manifest cannot be read."""
+    precision: _builtins.str
+    """What its numbers are: "fp32"."""
+    dim: _builtins.int
+    """Length of a vector."""
+    max_tokens: _builtins.int
+    """Most tokens of a text, marks of the model's own not counted."""
+    size_bytes: _builtins.int
+    """Size of its files, bytes."""
+    damage: _builtins.str
+    """What is wrong with its files; empty: every file is there and has its size. A damaged model is not used, and is
+    prepared again by the next ingest with it, or by PrepareModel.
+    """
+    @_builtins.property
+    def prepare_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was prepared."""
+
+    def __init__(
+        self,
+        *,
+        identity: _builtins.str = ...,
+        model_name: _builtins.str = ...,
+        precision: _builtins.str = ...,
+        dim: _builtins.int = ...,
+        max_tokens: _builtins.int = ...,
+        size_bytes: _builtins.int = ...,
+        prepare_time: _timestamp_pb2.Timestamp | None = ...,
+        damage: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["prepare_time", b"prepare_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["damage", b"damage", "dim", b"dim", "identity", b"identity", "max_tokens", b"max_tokens", "model_name", b"model_name", "precision", b"precision", "prepare_time", b"prepare_time", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Model: _TypeAlias = Model  # noqa: Y015

@@ -12,6 +12,7 @@ from rag_papers.retrieval.analysis import terms
 from rag_papers.retrieval.bm25 import Bm25, fit
 from rag_papers.retrieval.filtering import Documents, Filter
 from rag_papers.retrieval.search import search
+from rag_papers.retrieval.vectors import VectorSearch
 
 DIM = 8
 words = st.sampled_from(["attention", "dropout", "layer", "unit", "the"])
@@ -33,6 +34,10 @@ class Document:
 class Index:
     bm25: Bm25
     vectors: npt.NDArray[np.float32]
+
+    @property
+    def vector_search(self) -> VectorSearch:
+        return VectorSearch(self.vectors)
 
 
 documents = st.lists(
@@ -113,7 +118,8 @@ def test_the_same_holds_for_more_passages_than_a_block(seed: int, every: int, pa
     passages = ["attention layer", "dropout", "the unit of a layer"] * 400
     index = index_of(passages, 40, seed)
     among = np.flatnonzero(np.random.default_rng(seed).integers(0, every, len(passages)) == 0)
-    vector = index.vectors[0] + index.vectors[1]
+    between = index.vectors[0] + index.vectors[1]
+    vector = between / np.linalg.norm(between)
     options = {"bm25_weight": pair[0], "vector_weight": pair[1]}
     whole = search(index, "dropout layer", vector, top_k=len(passages), **options)
     kept = set(among.tolist())

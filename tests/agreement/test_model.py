@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from rag_papers.retrieval.encoder import Encoder, open_encoder
+from rag_papers.retrieval.encoders import Encoder, open_encoder
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer

@@ -150,6 +150,7 @@ def test_ask_sends_what_was_given_and_nothing_else(server, rag):
         "0",
         "--vector-weight",
         "1",
+        "--exact",
     )
     rag("ask", "q", "--refresh")
     full, plain = server.seen["Ask"]
@@ -159,7 +160,7 @@ def test_ask_sends_what_was_given_and_nothing_else(server, rag):
         corpus_id="i",
         intent="how_to",
         use_cache=False,
-        config=query_pb2.AskConfig(top_k_first=7, bm25_weight=0.0, vector_weight=1.0),
+        config=query_pb2.AskConfig(top_k_first=7, bm25_weight=0.0, vector_weight=1.0, exact=True),
     )
     assert plain == query_pb2.AskRequest(query="q", refresh=True, config=query_pb2.AskConfig())
 

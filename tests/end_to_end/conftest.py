@@ -19,13 +19,14 @@ BIN = Path(sys.executable).parent
 class Pair:
     """Both services, and the command line that talks to them."""
 
-    def __init__(self, directory: Path, model: str) -> None:
+    def __init__(self, directory: Path, model: str, **settings: str) -> None:
         self.directory = directory
         self.data = directory / "data"
         self._environment = os.environ | {
             "RAG_CORPUS_ROOTS": os.pathsep.join(map(str, (directory, ROOT, *_collections()))),
             "RAG_MODEL": model,
             "HF_HUB_OFFLINE": "1",
+            **settings,
         }
         self._log = (directory / "services.log").open("w")
         self._services: subprocess.Popen[str] | None = None

@@ -11,7 +11,7 @@ from ingest_service.chunking import MAX_PASSAGE_TOKENS, CountTokens, chunk, embe
 from ingest_service.readers import markdown, text
 from ingest_service.readers.document import Document
 from rag_papers.persist.index_store import PassageRecord
-from rag_papers.retrieval.encoder import open_encoder
+from rag_papers.retrieval.encoders import open_encoder
 from rag_papers.retrieval.sentences import sentences
 
 WORDS = st.one_of(

@@ -116,10 +116,13 @@ def test_progress_moves_within_every_stage_and_reaches_its_marks(tmp_path: Path)
         corpus_dir=str(papers),
         model_name="hashing-64",
         model_download=False,
+        encoder_precision="fp32",
         use_cache=True,
         max_file_bytes=1 << 20,
+        exact_passages=2999,
         cache_db=str(tmp_path / "cache.db"),
         indexes=str(tmp_path),
+        models=str(tmp_path / "models"),
         staging=str(tmp_path / "staging"),
     )
     build(task, lambda stage, fraction, message, **fields: reports.append((stage, fraction)))
@@ -261,6 +264,22 @@ def test_equal_papers_under_other_settings_are_other_versions(service: Service, 
     service.stop()
     versions.add(serve(max_file_bytes=100).ingest(papers).result.index.corpus_id)
     assert len(versions) == 3
+
+
+def test_beyond_a_number_of_passages_an_approximate_index_is_built(service: Service, serve: Serve, root: Path) -> None:
+    small, large = write(root / "small", {"c.jsonl": beir(10)}), write(root / "large", {"c.jsonl": beir(11)})
+    plain = [service.ingest(papers).result.index for papers in (small, large)]
+    service.stop()
+    service = serve(exact_passages=10)
+    jobs = [service.ingest(papers) for papers in (small, large)]
+    assert jobs[0].result.index.corpus_id == plain[0].corpus_id
+    assert jobs[0].result.unchanged
+    linked = jobs[1].result.index
+    assert linked.corpus_id != plain[1].corpus_id
+    assert set(linked.checksums) - set(plain[1].checksums) == {"vectors.usearch", "vectors.copies.npy"}
+    assert all(service.ingest(papers).result.unchanged for papers in (small, large))
+    service.stop()
+    assert serve().ingest(large).result.index.corpus_id == plain[1].corpus_id
 
 
 @pytest.mark.model

@@ -17,7 +17,7 @@ from rag_papers.persist.index_store import (
 )
 from rag_papers.retrieval.analysis import ANALYZER, terms
 from rag_papers.retrieval.bm25 import fit
-from rag_papers.retrieval.encoder import HashingEncoder
+from rag_papers.retrieval.encoders import HashingEncoder
 
 CORPUS_ID = "0123456789abcdef"
 TEXTS = (

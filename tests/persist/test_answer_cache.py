@@ -14,6 +14,7 @@ KEY = AnswerKey(
     intent="definition",
     corpus_id="0123",
     filter=Filter(document_ids=("a.txt", "b.txt")),
+    approximate=False,
     config=CONFIG,
     generator="x-1",
     reranker="r-1",
@@ -51,6 +52,7 @@ def test_an_answer_is_replaced(cache: AnswerCache) -> None:
         {"filter": Filter()},
         {"filter": Filter(document_ids=("a.txt",))},
         {"filter": Filter(path_prefixes=("a.txt", "b.txt"))},
+        {"approximate": True},
         {"generator": "x-2"},
         {"reranker": "r-2"},
         {"pipeline": "p-2"},
@@ -70,7 +72,9 @@ def test_another_value_of_any_part_of_the_key_misses(cache: AnswerCache, change:
 
 def test_every_part_of_the_key_has_its_test() -> None:
     parts = {field.name for field in dataclasses.fields(AnswerKey)}
-    assert parts == {"query", "intent", "corpus_id", "filter", "config", "generator", "reranker", "pipeline"}
+    assert parts == {
+        "query", "intent", "corpus_id", "filter", "approximate", "config", "generator", "reranker", "pipeline",
+    }  # fmt: skip
 
 
 def test_the_order_of_the_settings_does_not_matter(cache: AnswerCache) -> None:

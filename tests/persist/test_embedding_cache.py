@@ -6,9 +6,10 @@ import numpy.typing as npt
 import pytest
 
 from rag_papers.persist.caching import BYPASS, REFRESH, USE
-from rag_papers.persist.embedding_cache import BATCH, CachingEncoder
+from rag_papers.persist.embedding_cache import CachingEncoder
 from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
-from rag_papers.retrieval.encoder import HashingEncoder
+from rag_papers.retrieval.encoders import HashingEncoder
+from rag_papers.retrieval.encoders.batching import ROWS as BATCH
 
 from .processes import run_python
 
@@ -20,15 +21,15 @@ class RecordingEncoder(HashingEncoder):
 
     def __init__(self, dim: int = 16) -> None:
         super().__init__(dim)
-        self.batches: list[list[str]] = []
+        self.runs: list[list[str]] = []
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        self.batches.append(list(texts))
+        self.runs.append(list(texts))
         return super().encode(texts)
 
     @property
     def texts(self) -> list[str]:
-        return [text for batch in self.batches for text in batch]
+        return [text for batch in self.runs for text in batch]
 
 
 @pytest.fixture
@@ -65,7 +66,7 @@ def test_only_what_is_new_is_computed(cache: CachingEncoder, encoder: RecordingE
     cache.encode(["a1", "b1"])
     embedded = cache.encode(["b1", "c1", "a1"])
     assert (embedded.hits, embedded.misses) == (2, 1)
-    assert encoder.batches[-1] == ["c1"]
+    assert encoder.runs[-1] == ["c1"]
 
 
 def test_repeats_are_computed_once_and_counted_each_time(cache: CachingEncoder, encoder: RecordingEncoder) -> None:
@@ -102,7 +103,7 @@ def test_refreshing_computes_anew_and_replaces(
     refreshed = cache.encode(["text"], REFRESH)
     assert (refreshed.hits, refreshed.misses) == (0, 1)
     np.testing.assert_array_equal(cache.encode(["text"]).vectors, HashingEncoder(16).encode(["text"]))
-    assert len(encoder.batches) == 2
+    assert len(encoder.runs) == 2
 
 
 def test_bypassing_neither_reads_nor_writes(
@@ -144,16 +145,17 @@ def test_a_death_half_way_keeps_the_finished_batches(cache: CachingEncoder, tmp_
         """
         import os, sys
         from pathlib import Path
-        from rag_papers.persist.embedding_cache import BATCH, CachingEncoder
+        from rag_papers.persist.embedding_cache import CachingEncoder
         from rag_papers.persist.sqlite_store import SqliteStore
-        from rag_papers.retrieval.encoder import HashingEncoder
+        from rag_papers.retrieval.encoders import HashingEncoder
+        from rag_papers.retrieval.encoders.batching import ROWS as BATCH
 
         class Dying(HashingEncoder):
-            batches = 0
+            runs = 0
 
             def encode(self, texts):
-                self.batches += 1
-                if self.batches == 3:
+                self.runs += 1
+                if self.runs == 3:
                     os._exit(9)
                 return super().encode(texts)
 

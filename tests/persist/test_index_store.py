@@ -27,7 +27,7 @@ from rag_papers.persist.index_store import (
 )
 from rag_papers.retrieval.analysis import terms
 from rag_papers.retrieval.bm25 import Bm25, fit
-from rag_papers.retrieval.encoder import HashingEncoder
+from rag_papers.retrieval.encoders import HashingEncoder
 from rag_papers.retrieval.filtering import Filter
 
 from .indexes import CORPUS_ID, TEXTS, build, build_and_publish, read_all, records

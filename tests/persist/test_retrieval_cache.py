@@ -10,7 +10,15 @@ from rag_papers.retrieval.filtering import Filter
 from rag_papers.retrieval.fusion import Candidate
 
 FILTER = Filter(document_ids=("a.txt", "b.txt"), path_prefixes=("2015/",))
-KEY = RetrievalKey(query="what is café", corpus_id="0123", filter=FILTER, top_k=12, bm25_weight=0.5, vector_weight=0.5)
+KEY = RetrievalKey(
+    query="what is café",
+    corpus_id="0123",
+    filter=FILTER,
+    top_k=12,
+    bm25_weight=0.5,
+    vector_weight=0.5,
+    approximate=False,
+)
 RANKING = [Candidate(7, 1.0, 12.345678901234567, 0.1 + 0.2), Candidate(0, 1 / 3, 0.0, -1.0), Candidate(10**9, 0, 0, 0)]
 
 
@@ -52,6 +60,7 @@ def test_a_ranking_is_replaced(cache: RetrievalCache) -> None:
         {"top_k": 13},
         {"bm25_weight": 0.6},
         {"vector_weight": 0.0},
+        {"approximate": True},
     ],
     ids=str,
 )
@@ -62,7 +71,7 @@ def test_another_value_of_any_part_of_the_key_misses(cache: RetrievalCache, chan
 
 def test_every_part_of_the_key_has_its_test() -> None:
     parts = {field.name for field in dataclasses.fields(RetrievalKey)}
-    assert parts == {"query", "corpus_id", "filter", "top_k", "bm25_weight", "vector_weight"}
+    assert parts == {"query", "corpus_id", "filter", "top_k", "bm25_weight", "vector_weight", "approximate"}
 
 
 def test_composed_and_decomposed_queries_are_one(cache: RetrievalCache) -> None:

@@ -24,6 +24,10 @@ def sample(field: dataclasses.Field[Any]) -> tuple[str, Any]:
     """A text for the setting, and the value that it stands for."""
     if field.metadata["unit"] == "host:port":
         return "localhost:7", "localhost:7"
+    if field.name == "reranker":
+        return "none", "none"
+    if field.name == "encoder_precision":
+        return "int8", "int8"
     return SAMPLES[TYPES[field.name]]
 
 

@@ -30,7 +30,7 @@ from rag_papers.persist.paths import DataPaths
 from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
 from rag_papers.retrieval import bm25
 from rag_papers.retrieval.analysis import ANALYZER, terms
-from rag_papers.retrieval.encoder import open_encoder
+from rag_papers.retrieval.encoders import open_encoder
 from rag_papers.rpc.channel import open_channel
 from rag_papers.rpc.server import RunningServer, start
 from rag_papers.rpc.status import DOMAIN, from_rpc_error
@@ -91,15 +91,20 @@ def build(
     documents: Mapping[str, str],
     model: str = "hashing-64",
     years: Mapping[str, int] | None = None,
+    *,
+    linked: bool = False,
     **manifest: Any,
 ) -> str:
-    """Puts an index in its place, without publishing it to a corpus; returns its corpus_id."""
+    """Puts an index in its place, without publishing it to a corpus; returns its corpus_id.
+
+    It has an approximate index of its vectors if they are to be `linked`.
+    """
     encoder = open_encoder(model)
     by_document = records(documents)
     passages = [passage for group in by_document for passage in group]
     texts = ["\n".join(filter(None, (p.title, p.section, p.text))) for p in passages]
     years = years or {}
-    corpus_id = digest([model, sorted(documents.items()), years]).hex()[:16]
+    corpus_id = digest([model, linked, sorted(documents.items()), years]).hex()[:16]
     builder = IndexBuilder(paths.staging / f"{corpus_id}-{threading.get_ident()}")
     builder.write_array(PASSAGE_OFFSETS, builder.write_lines(PASSAGES, passages))
     position, infos = 0, []
@@ -117,6 +122,8 @@ def build(
     builder.write_postings(bm25.fit([terms(text) for text in texts]))
     vectors = builder.create_vectors(len(texts), encoder.dim)
     vectors[:] = encoder.encode(texts)
+    if linked:
+        builder.write_graph(vectors, lambda done: None)
     fields = {
         "corpus_id": corpus_id, "document_count": len(documents), "passage_count": len(texts), "dim": encoder.dim,
         "model_name": model, "model_identity": encoder.identity, "analyzer": ANALYZER, "chunker": "paragraphs",

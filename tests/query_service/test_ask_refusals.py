@@ -31,9 +31,9 @@ def test_settings_out_of_range(service: Service, field: str, value: Any) -> None
     assert set(violations(lambda: service.plan("What is dropout?", config=config))) == {f"config.{field}"}
 
 
-# Every int64 is a seed.
+# Every int64 is a seed, and both truth values say whether to be exact.
 @pytest.mark.parametrize(
-    "field", sorted(set(pb.AskConfig.DESCRIPTOR.fields_by_name) - {"generator", "reranker", "seed"})
+    "field", sorted(set(pb.AskConfig.DESCRIPTOR.fields_by_name) - {"generator", "reranker", "seed", "exact"})
 )
 def test_every_setting_has_bounds(service: Service, field: str) -> None:
     wrong = violations(lambda: service.ask("What is dropout?", config=pb.AskConfig(**{field: -1})))

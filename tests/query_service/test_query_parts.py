@@ -19,6 +19,7 @@ from query_service.verify import Issue
 from rag_papers.errors import DeadlineExceeded
 from rag_papers.persist.caching import USE
 from rag_papers.persist.corpora import Corpora
+from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.v1 import query_pb2 as pb
 from tests.query_service.query_harness import LIBRARY, Service
@@ -80,7 +81,7 @@ def test_vectors_of_a_call_are_made_once_and_counted(library: Service) -> None:
     store = SqliteStore(library.paths.cache_db)
     try:
         index = Catalog(Corpora(library.paths.corpora), library.paths.indexes).find().index
-        encoders = Encoders(store)
+        encoders = Encoders(store, ModelStore(library.paths.models))
         vectors = CallVectors(encoders, index.manifest, USE, Stop())
         texts = ["dropout", "batch", "dropout"]
         made = vectors.texts(texts)
@@ -102,7 +103,9 @@ def test_a_long_query_has_a_vector_of_length_one(library: Service, query: str) -
     store = SqliteStore(library.paths.cache_db)
     try:
         index = Catalog(Corpora(library.paths.corpora), library.paths.indexes).find().index
-        vector = CallVectors(Encoders(store), index.manifest, USE, Stop()).query(query.strip())
+        vector = CallVectors(Encoders(store, ModelStore(library.paths.models)), index.manifest, USE, Stop()).query(
+            query.strip()
+        )
         assert float(np.linalg.norm(vector)) == pytest.approx(1)
     finally:
         store.close()
@@ -115,6 +118,8 @@ def test_embedding_stops_between_batches(library: Service) -> None:
         stop = Stop()
         stop.client_left()
         with pytest.raises(DeadlineExceeded):
-            CallVectors(Encoders(store), index.manifest, USE, stop).texts(list(LIBRARY))
+            CallVectors(Encoders(store, ModelStore(library.paths.models)), index.manifest, USE, stop).texts(
+                list(LIBRARY)
+            )
     finally:
         store.close()

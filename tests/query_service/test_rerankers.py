@@ -21,6 +21,7 @@ from rag_papers.errors import DeadlineExceeded, InvalidRequest, ModelUnavailable
 from rag_papers.persist.caching import BYPASS
 from rag_papers.persist.corpora import Corpora
 from rag_papers.persist.index_store import OpenIndex
+from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.retrieval.search import search
 from rag_papers.settings import Settings
@@ -92,7 +93,11 @@ def retrieve(library: Service) -> Iterator[Callable[..., Retrieved]]:
 
     def retrieve(text: str = QUESTION, *, with_vectors: bool = True, stop: Stop | None = None) -> Retrieved:
         stop = stop or Stop()
-        vectors = CallVectors(Encoders(store), index.manifest, BYPASS, Stop()) if with_vectors else None
+        vectors = (
+            CallVectors(Encoders(store, ModelStore(library.paths.models)), index.manifest, BYPASS, Stop())
+            if with_vectors
+            else None
+        )
         weight = 0.5 if vectors else 0.0
         vector = vectors.query(text) if vectors else None
         found = search(index, text, vector, bm25_weight=0.5, vector_weight=weight, top_k=100)

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from rag_papers.errors import ModelUnavailable
-from rag_papers.retrieval.encoder import HashingEncoder, open_encoder
+from rag_papers.retrieval.encoders import HashingEncoder, open_encoder
 
 TEXTS = ["Attention is all you need.", "深度学习", "", "the", "café " * 1000, "\ud800"]
 
 PRINT_DIGEST = """
 import hashlib, sys
-from rag_papers.retrieval.encoder import open_encoder
+from rag_papers.retrieval.encoders import open_encoder
 
 texts = ["Attention is all you need.", "\\u6df1\\u5ea6\\u5b66\\u4e60", "", "the"]
 print(hashlib.sha256(open_encoder("hashing-64").encode(texts).tobytes()).hexdigest())

@@ -10,7 +10,7 @@ import pytest
 
 from rag_papers.errors import ModelUnavailable
 from rag_papers.retrieval import models
-from rag_papers.retrieval.encoder import open_encoder
+from rag_papers.retrieval.encoders import open_encoder
 from rag_papers.retrieval.models import WEIGHTS, ModelFiles, ModelPackage, identity, locate
 
 FILES = {

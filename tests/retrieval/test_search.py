@@ -6,8 +6,9 @@ import pytest
 
 from rag_papers.retrieval.analysis import terms
 from rag_papers.retrieval.bm25 import Bm25, fit
-from rag_papers.retrieval.encoder import HashingEncoder
+from rag_papers.retrieval.encoders import HashingEncoder
 from rag_papers.retrieval.search import search
+from rag_papers.retrieval.vectors import VectorSearch
 
 TEXTS = [
     "Attention is all you need.",
@@ -21,12 +22,12 @@ ENCODER = HashingEncoder(64)
 @dataclasses.dataclass
 class Index:
     bm25: Bm25
-    vectors: npt.NDArray[np.float32]
+    vector_search: VectorSearch
 
 
 @pytest.fixture(scope="module")
 def index() -> Index:
-    return Index(Bm25(fit([terms(text) for text in TEXTS]), len(TEXTS)), ENCODER.encode(TEXTS))
+    return Index(Bm25(fit([terms(text) for text in TEXTS]), len(TEXTS)), VectorSearch(ENCODER.encode(TEXTS)))
 
 
 def vector_of(query: str) -> npt.NDArray[np.float32]:

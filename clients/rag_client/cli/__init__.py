@@ -2,7 +2,7 @@
 
 import click
 
-from rag_client.cli import ask, cache, evaluation, index, ingest, jobs, serve, upload
+from rag_client.cli import ask, cache, evaluation, index, ingest, jobs, model, serve, upload
 from rag_client.cli.command import Group
 from rag_papers import __version__
 
@@ -26,6 +26,7 @@ for _command in (
     ask.plan,
     jobs.jobs,
     index.index,
+    model.model,
     cache.cache,
     evaluation.evaluation,
 ):

@@ -44,13 +44,16 @@ def ask(
     bm25_weight: float | None,
     vector_weight: float | None,
     reranker: str | None,
+    exact: bool | None,
     explain: bool,
     **request: Any,
 ) -> None:
     """Answer a question from the papers, with citations."""
     from rag_papers.v1.query_pb2 import AskConfig
 
-    config = AskConfig(top_k_first=top_k, bm25_weight=bm25_weight, vector_weight=vector_weight, reranker=reranker)
+    config = AskConfig(
+        top_k_first=top_k, bm25_weight=bm25_weight, vector_weight=vector_weight, exact=exact, reranker=reranker
+    )
     response = client.ask(query, config=config, **request)
     emit(response, evidence.answer(response, explain=explain), as_json=as_json)
 

@@ -147,6 +147,9 @@ def retrieval_options(command: F) -> F:
 def weight_options(command: F) -> F:
     """--bm25-weight and --vector-weight."""
     for option in (
+        click.option(
+            "--exact", is_flag=True, default=None, help="Compare all vectors, also where an approximate index exists."
+        ),
         click.option("--vector-weight", type=float, help="Weight of the vectors in the ranking."),
         click.option("--bm25-weight", type=float, help="Weight of BM25 in the ranking."),
     ):

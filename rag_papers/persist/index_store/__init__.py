@@ -7,6 +7,8 @@ from rag_papers.persist.index_store.files import (
     MANIFEST,
     PASSAGE_OFFSETS,
     PASSAGES,
+    VECTOR_COPIES,
+    VECTOR_GRAPH,
     VECTORS,
 )
 from rag_papers.persist.index_store.manifest import FORMAT, IndexInfo, Manifest, manifest_bytes, read_manifest, verify
@@ -28,6 +30,8 @@ __all__ = [
     "PASSAGES",
     "PASSAGE_OFFSETS",
     "VECTORS",
+    "VECTOR_COPIES",
+    "VECTOR_GRAPH",
     "DocumentRecord",
     "FileError",
     "IndexBuilder",

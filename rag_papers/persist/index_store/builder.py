@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +12,18 @@ import numpy.typing as npt
 
 from rag_papers.persist.files import fsync_file, write_atomic
 from rag_papers.persist.hashing import file_sha256
-from rag_papers.persist.index_store.files import MANIFEST, PASSAGES, VECTORS, postings_file
+from rag_papers.persist.index_store.files import (
+    MANIFEST,
+    PASSAGES,
+    VECTOR_COPIES,
+    VECTOR_GRAPH,
+    VECTORS,
+    postings_file,
+)
 from rag_papers.persist.index_store.manifest import Manifest, manifest_bytes
 from rag_papers.persist.index_store.records import PassageRecord
 from rag_papers.retrieval.bm25 import Postings
+from rag_papers.retrieval.graph import GRAPH, build_graph
 
 
 class IndexBuilder:
@@ -23,6 +31,7 @@ class IndexBuilder:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
+        self._features: list[str] = []
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
 
@@ -54,12 +63,17 @@ class IndexBuilder:
         """A mapped float32 (count, dim) array to fill in; what is put into it is in the file."""
         return np.lib.format.open_memmap(self.directory / VECTORS, "w+", np.float32, (count, dim))
 
+    def write_graph(self, vectors: npt.NDArray[np.float32], on_progress: Callable[[int], None]) -> None:
+        """Writes the approximate index of `vectors` (n, dim); `on_progress` is told how many of them are in it."""
+        self.write_array(VECTOR_COPIES, build_graph(vectors, self.directory / VECTOR_GRAPH, on_progress))
+        self._features.append(GRAPH)
+
     def finish(self, **fields: Any) -> Manifest:
         """Forces every file to the device, reads it back for its digest, and writes the manifest."""
         files: dict[str, dict[str, Any]] = {}
         for path in sorted(self.directory.iterdir()):
             fsync_file(path)
             files[path.name] = {"size": path.stat().st_size, "sha256": file_sha256(path)}
-        manifest = Manifest(files=files, **fields)
+        manifest = Manifest(files=files, features=tuple(self._features), **fields)
         write_atomic(self.directory / MANIFEST, manifest_bytes(dataclasses.asdict(manifest)))
         return manifest

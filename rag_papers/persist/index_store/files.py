@@ -10,6 +10,8 @@ PASSAGES = "passages.jsonl"
 PASSAGE_OFFSETS = "passages.offsets.npy"
 FAILURES = "failures.jsonl"
 VECTORS = "vectors.npy"
+VECTOR_GRAPH = "vectors.usearch"
+VECTOR_COPIES = "vectors.copies.npy"
 
 POSTINGS_TYPES = {
     "hashes": "<u8",
@@ -27,8 +29,8 @@ def postings_file(field: str) -> str:
     return f"bm25.{field}.npy"
 
 
-REQUIRED = {DOCUMENTS, PASSAGES, PASSAGE_OFFSETS, FAILURES, VECTORS, *map(postings_file, POSTINGS_TYPES)}
-"""What every index has, besides the manifest."""
+REQUIRED = frozenset({DOCUMENTS, PASSAGES, PASSAGE_OFFSETS, FAILURES, VECTORS, *map(postings_file, POSTINGS_TYPES)})
+"""What every index has, besides the manifest and what its features bring."""
 
 
 def check_size(path: Path, size: int) -> None:

@@ -12,12 +12,21 @@ from typing import Any, Self
 
 from rag_papers.errors import FormatUnsupported
 from rag_papers.persist.hashing import file_sha256
-from rag_papers.persist.index_store.files import MANIFEST, REQUIRED, check_size, damaged, missing
+from rag_papers.persist.index_store.files import (
+    MANIFEST,
+    REQUIRED,
+    VECTOR_COPIES,
+    VECTOR_GRAPH,
+    check_size,
+    damaged,
+    missing,
+)
+from rag_papers.retrieval.graph import GRAPH
 
 FORMAT = 2
 """Version of the directory's layout."""
-FEATURES: frozenset[str] = frozenset()
-"""Features that this reader understands; an index that needs another one is refused."""
+FEATURES: Mapping[str, frozenset[str]] = {GRAPH: frozenset({VECTOR_GRAPH, VECTOR_COPIES})}
+"""Features that this reader understands, and the files of each; an index that needs another one is refused."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -110,7 +119,7 @@ def read_manifest(directory: Path, corpus_id: str = "") -> Manifest:
         raise damaged(path, "its checksum differs")
     if not isinstance(features, list):
         raise damaged(path, "its features are no list")
-    if unknown := {str(feature) for feature in features} - FEATURES:
+    if unknown := {str(feature) for feature in features} - FEATURES.keys():
         raise _unsupported(directory, f"format {FORMAT} with {', '.join(sorted(unknown))}")
     del document["checksum"]
     try:
@@ -120,7 +129,7 @@ def read_manifest(directory: Path, corpus_id: str = "") -> Manifest:
         raise damaged(path, f"{type(error).__name__}: {error}") from error
     if not all(isinstance(size, int) and isinstance(sha256, str) for size, sha256 in facts):
         raise damaged(path, "a size is no number or a digest no text")
-    if absent := REQUIRED - manifest.files.keys():
+    if absent := REQUIRED.union(*(FEATURES[feature] for feature in manifest.features)) - manifest.files.keys():
         raise damaged(path, f"it does not name {', '.join(sorted(absent))}")
     if manifest.corpus_id != (corpus_id or directory.name):
         raise damaged(path, f"it belongs to index {manifest.corpus_id}")

@@ -1,5 +1,6 @@
 """An index opened for answering: memory-mapped, without reading it whole."""
 
+import hashlib
 import json
 import mmap
 import threading
@@ -10,11 +11,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from rag_papers.errors import FormatUnsupported
 from rag_papers.persist.index_store.files import (
     DOCUMENTS,
     PASSAGE_OFFSETS,
     PASSAGES,
     POSTINGS_TYPES,
+    VECTOR_COPIES,
+    VECTOR_GRAPH,
     VECTORS,
     check_size,
     damaged,
@@ -25,10 +29,14 @@ from rag_papers.persist.index_store.manifest import read_manifest
 from rag_papers.persist.index_store.records import DocumentRecord, PassageRecord, parsed
 from rag_papers.retrieval.bm25 import Bm25, Postings
 from rag_papers.retrieval.filtering import LAST_YEAR, Documents, Filter
+from rag_papers.retrieval.graph import GRAPH, Graph
+from rag_papers.retrieval.vectors import VectorSearch
+
+_STRIDE = 16 << 20  # bytes of a mapping that are read before their pages are let go
 
 
 class OpenIndex:
-    """A published index, memory-mapped. Immutable; share it freely between threads."""
+    """A published index, memory-mapped. Immutable but for `use_approximate`; share it freely between threads."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
@@ -45,9 +53,14 @@ class OpenIndex:
             raise damaged(directory / VECTORS, f"its shape is {self.vectors.shape}")
         if self._offsets.shape != (self.manifest.passage_count + 1,):
             raise damaged(directory / PASSAGE_OFFSETS, f"its shape is {self._offsets.shape}")
+        self.vector_search = VectorSearch(self.vectors)
+        """Exact, until `use_approximate` is called."""
         self._passages = self._mapped(PASSAGES)
         # Mapped now, so that they are those of this index whatever becomes of the file, and read when first needed.
         self._document_lines = self._mapped(DOCUMENTS)
+        self._graph: tuple[mmap.mmap, npt.NDArray[np.int64]] | None = None
+        if GRAPH in self.manifest.features:
+            self._graph = self._mapped(VECTOR_GRAPH), self._array(VECTOR_COPIES, "<i8")
         self._documents: Documents | None = None
         self._reading_documents = threading.Lock()
 
@@ -55,6 +68,33 @@ class OpenIndex:
     def corpus_id(self) -> str:
         """The version."""
         return self.manifest.corpus_id
+
+    def use_approximate(self) -> None:
+        """Lets searches use the approximate index from now on, if there is one; until then all are exact.
+
+        Reads the whole file first, so call it in the background: searching follows the numbers in it wherever they
+        lead, so none of them is looked at before their SHA-256 is that of the manifest. Harmless to repeat. Raises
+        IndexDamaged or FormatUnsupported; searches then stay exact.
+        """
+        if self._graph is None or self.vector_search.approximate:
+            return
+        mapped, copies = self._graph
+        path = self.directory / VECTOR_GRAPH
+        if _sha256(mapped) != self.manifest.files[VECTOR_GRAPH]["sha256"]:
+            raise damaged(path, "its SHA-256 differs from the manifest's")
+        if copies.shape[1:] != (2,) or (len(copies) and not 0 <= copies.min() <= copies.max() < len(self.vectors)):
+            raise damaged(self.directory / VECTOR_COPIES, "it names passages that do not exist")
+        try:
+            graph = Graph(memoryview(mapped), copies)
+        except ValueError as error:  # what was published, but not by a usearch that this one understands
+            raise FormatUnsupported(
+                f"{path.name} of index {self.corpus_id} cannot be read: {error}; ingest the corpus again",
+                corpus_id=self.corpus_id,
+            ) from error
+        if graph.shape != self.vectors.shape:
+            raise damaged(path, f"it is a graph of {graph.shape}")
+        mapped.madvise(mmap.MADV_DONTNEED)  # what opening it touched; a search brings back what it needs
+        self.vector_search.use(graph)
 
     def passage(self, position: int) -> PassageRecord:
         """The passage at `position`, in [0, passage_count)."""
@@ -123,3 +163,13 @@ class OpenIndex:
         if array.dtype != dtype or not array.flags.c_contiguous or array.offset + array.nbytes != size:
             raise damaged(path, f"its header says {array.dtype} of shape {array.shape}")
         return np.asarray(array)  # a plain view: slices of a memmap cost ten times as much
+
+
+def _sha256(mapped: mmap.mmap) -> str:
+    """SHA-256 of a mapping, lower-case hex; what is read of it does not stay in the process's memory."""
+    state = hashlib.sha256()
+    with memoryview(mapped) as data:
+        for start in range(0, len(data), _STRIDE):
+            state.update(data[start : start + _STRIDE])
+            mapped.madvise(mmap.MADV_DONTNEED, start, min(_STRIDE, len(data) - start))
+    return state.hexdigest()

@@ -1,0 +1,196 @@
+"""Freezing: a sentence-transformers model to files that need none of its libraries, proved equal to it."""
+
+import dataclasses
+import json
+import logging
+import shutil
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rag_papers.retrieval.encoders.base import FP32, INT8
+from rag_papers.retrieval.encoders.configuration import Configuration, Module, pooling_modes
+from rag_papers.retrieval.encoders.frozen import GRAPH, TOKENIZER, FrozenEncoder, FrozenSettings, dense_files
+from rag_papers.retrieval.encoders.head import ACTIVATIONS, POOLINGS
+from rag_papers.retrieval.encoders.reference import SentenceTransformerEncoder
+from rag_papers.retrieval.models import ModelFiles
+
+logger = logging.getLogger(__name__)
+
+LEAST_COSINE = {FP32: 0.99999, INT8: 0.9}
+"""Least agreement of a frozen model with the reference, on every one of TEXTS, by precision."""
+
+_SENTENCE = "Residual connections let gradients reach the early layers of a deep network."
+TEXTS = (
+    "What is dropout?",
+    "transfer learning",
+    "a",
+    "",
+    "  BERT, Bidirectional\tEncoder Representations from Transformers (2018)\n",
+    "The loss fell from 3.41 to 0.87 in 12,000 steps; p < 0.05, n = 64.",
+    "E = mc^2 and \\alpha_i \\leq \\sum_j w_{ij} x_j",
+    "Café, naïve, Ångström, œuvre: straße",
+    "深度学习改变了自然语言处理。",
+    "глубокое обучение и الشبكات العصبية",
+    "\U0001f600 emoji and \u200b marks that are not seen",
+    "https://example.org/a?b=c#d user@example.org v1.2.3-rc4",
+    "antidisestablishmentarianism pneumonoultramicroscopicsilicovolcanoconiosis",
+    "Résumé\u0301 of UPPER and lower CASE",
+    *(" ".join([_SENTENCE] * count) for count in (1, 2, 4, 8, 16, 64)),
+)
+"""What a frozen model is compared on: short and long, beyond the window, of several scripts, and nothing at all."""
+
+_OPSET = 18
+_EXPORTED_ROWS, _EXPORTED_TOKENS = 2, 16  # any will do: both axes are free in the graph
+
+
+class NotFreezable(Exception):
+    """The model cannot be frozen; the message says why, for people."""
+
+
+def freeze(files: ModelFiles, directory: Path, precision: str = FP32) -> None:
+    """Writes the frozen model into `directory`, which is empty. Raises NotFreezable, ModelUnavailable and OSError.
+
+    The model is looked at before it is loaded, so that one which is not understood costs no time.
+    """
+    reference = SentenceTransformerEncoder(files, device="cpu")  # where the frozen one runs
+    settings = _understood(reference.configuration)
+    expected = reference.encode(TEXTS)
+    stages: Any = reference.model
+    _export(stages[0].auto_model, directory / GRAPH, settings.pad_id)
+    if precision == INT8:
+        _quantize(directory / GRAPH)
+        settings = dataclasses.replace(settings, alone=True)
+    shutil.copyfile(files.path / TOKENIZER, directory / TOKENIZER)
+    layers = [stage for stage in stages if type(stage).__name__ == "Dense"]
+    for number, layer in enumerate(layers):
+        weight, bias = dense_files(number)
+        np.save(directory / weight, layer.linear.weight.detach().float().numpy(), allow_pickle=False)
+        if layer.linear.bias is not None:
+            np.save(directory / bias, layer.linear.bias.detach().float().numpy(), allow_pickle=False)
+    settings.write(directory)
+    _agree(
+        FrozenEncoder(directory, name=reference.name, identity=reference.identity), expected, LEAST_COSINE[precision]
+    )
+
+
+def _understood(configuration: Configuration) -> FrozenSettings:
+    transformer, *rest = configuration.modules
+    pooling = rest.pop(0) if rest else None
+    if transformer.kind != "Transformer" or transformer.path or not pooling or pooling.kind != "Pooling":
+        kinds = ", ".join(module.kind for module in configuration.modules)
+        raise NotFreezable(f"its stages are {kinds}, not a transformer and a pooling")
+    if not (configuration.files.path / TOKENIZER).is_file():
+        raise NotFreezable(f"it has no {TOKENIZER}")
+    if configuration.transformer.get("do_lower_case") and not _lowers(configuration):
+        raise NotFreezable(f"it lowers its texts' case, which its {TOKENIZER} does not")
+    modes = pooling_modes(pooling)
+    if len(modes) != 1 or modes[0] not in POOLINGS:
+        raise NotFreezable(f"its pooling is {' and '.join(modes)}")
+    if pooling.config.get("include_prompt") is False:
+        raise NotFreezable("its pooling leaves out the prompt")
+    return FrozenSettings(
+        dim=configuration.dim,
+        window=configuration.window,
+        pad_id=int(configuration.model.get("pad_token_id") or 0),
+        pooling=modes[0],
+        dense=[_activation(module) for module in rest if module.kind != "Normalize"],
+        query_prompt=configuration.prompts.query,
+        passage_prompt=configuration.prompts.passage,
+    )
+
+
+def _activation(module: Module) -> str:
+    if module.kind != "Dense":
+        raise NotFreezable(f"it has a stage {module.kind}")
+    name = str(module.config.get("activation_function", "Tanh")).rpartition(".")[2]
+    plain = all(module.config.get(f"module_{end}_name") in (None, "sentence_embedding") for end in ("input", "output"))
+    if name not in ACTIVATIONS or module.config.get("use_residual") or not plain:
+        raise NotFreezable(f"its dense layer is no plain one with {', '.join(ACTIVATIONS)}")
+    return name
+
+
+def _lowers(configuration: Configuration) -> bool:
+    normalizer = configuration.files.read_json(TOKENIZER).get("normalizer") or {}
+    parts = normalizer.get("normalizers", [normalizer])
+    return any(part.get("type") == "Lowercase" or part.get("lowercase") for part in parts)
+
+
+def _export(model: Any, path: Path, pad_id: int) -> None:
+    """Writes the transformer's graph. torch's older exporter: its graphs run faster in onnxruntime, and it takes
+    seconds where the newer one takes half a minute.
+    """
+    import torch
+
+    class Graph(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.model = model
+
+        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+            return self.model(input_ids=input_ids, attention_mask=attention_mask, return_dict=False)[0]
+
+    ids = torch.arange(1, 1 + _EXPORTED_ROWS * _EXPORTED_TOKENS).reshape(_EXPORTED_ROWS, _EXPORTED_TOKENS)
+    mask = torch.ones_like(ids)
+    ids[1, _EXPORTED_TOKENS // 2 :] = pad_id  # padding must not look like a constant
+    mask[1, _EXPORTED_TOKENS // 2 :] = 0
+    axes = {0: "rows", 1: "tokens"}
+    names = ["input_ids", "attention_mask"]
+    with _plain_attention(model), torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of tracing; that the graph is right is proved on texts
+        try:
+            torch.onnx.export(
+                Graph().eval(),
+                (ids, mask),
+                str(path),
+                input_names=names,
+                output_names=["hidden"],
+                dynamic_axes=dict.fromkeys([*names, "hidden"], axes),
+                opset_version=_OPSET,
+                dynamo=False,
+            )
+        except Exception as error:  # whatever a model's code and the exporter may run into
+            raise NotFreezable(f"torch cannot export it: {type(error).__name__}: {error}") from error
+
+
+@contextmanager
+def _plain_attention(model: Any) -> Iterator[None]:
+    """Attention written out, which is what onnxruntime knows how to fuse."""
+    before = model.config._attn_implementation
+    try:
+        model.set_attn_implementation("eager")
+    except (AttributeError, ValueError) as error:
+        raise NotFreezable(f"its attention cannot be written out: {error}") from error
+    try:
+        yield
+    finally:
+        model.set_attn_implementation(before)
+
+
+def _quantize(path: Path) -> None:
+    """Weights of the matrix products to eight bits, a scale for each column; their other factors are as they come."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    try:
+        quantize_dynamic(path, path, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"])
+    except Exception as error:  # whatever the library makes of the graph
+        raise NotFreezable(f"it cannot be quantized: {type(error).__name__}: {error}") from error
+
+
+def _agree(frozen: FrozenEncoder, expected: np.ndarray, least: float) -> None:
+    try:
+        vectors = frozen.encode(TEXTS)
+    except Exception as error:  # whatever onnxruntime makes of the graph
+        raise NotFreezable(f"its frozen form does not run: {error}") from error
+    if vectors.shape != expected.shape:
+        raise NotFreezable(f"its frozen form has {vectors.shape[1]} dimensions, not {expected.shape[1]}")
+    cosines = (vectors.astype(np.float64) * expected).sum(axis=1)
+    worst = int(np.argmin(cosines))
+    if not cosines[worst] >= least:  # NaN is not enough either
+        shown = json.dumps(TEXTS[worst][:40], ensure_ascii=False)
+        raise NotFreezable(f"its frozen form disagrees with the reference: cosine {cosines[worst]:.6f} on {shown}")
+    logger.info("frozen model %s agrees with the reference: least cosine %.7f", frozen.name, cosines[worst])

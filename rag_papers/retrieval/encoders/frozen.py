@@ -1,0 +1,167 @@
+"""A frozen model: onnxruntime, tokenizers and numpy, and nothing of the libraries that the model was made with."""
+
+import dataclasses
+import functools
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from rag_papers.errors import ModelUnavailable
+from rag_papers.retrieval.encoders.base import Prompts
+from rag_papers.retrieval.encoders.batching import of_equal_length, padded
+from rag_papers.retrieval.encoders.head import Dense, Head
+
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+    from tokenizers import Tokenizer
+
+GRAPH = "model.onnx"
+"""From (input_ids, attention_mask), int64 (rows, tokens), to float32 (rows, tokens, width)."""
+TOKENIZER = "tokenizer.json"
+"""The model's own."""
+SETTINGS = "config.json"
+"""FrozenSettings."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FrozenSettings:
+    """What the files of a frozen model do not say by themselves."""
+
+    dim: int
+    """Length of a vector."""
+    window: int
+    """Most tokens of a text, marks of the model's own counted; what is behind them is left out."""
+    pad_id: int
+    """Token that fills up a row."""
+    pooling: str
+    """A key of `head.POOLINGS`."""
+    dense: Sequence[str]
+    """The activation of each dense layer, a key of `head.ACTIVATIONS`; its numbers are in files of their own."""
+    query_prompt: str
+    passage_prompt: str
+    alone: bool = False
+    """Every text is computed by itself: one scale holds for all numbers of a batch, and would for its other texts."""
+
+    def write(self, directory: Path) -> None:
+        """Writes SETTINGS."""
+        (directory / SETTINGS).write_text(json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n")
+
+    @classmethod
+    def read(cls, directory: Path) -> "FrozenSettings":
+        """Reads SETTINGS."""
+        return cls(**json.loads((directory / SETTINGS).read_text()))
+
+
+def dense_files(number: int) -> tuple[str, str]:
+    """Where the weight and the bias of a dense layer lie; there need not be a bias."""
+    return f"dense.{number}.weight.npy", f"dense.{number}.bias.npy"
+
+
+class FrozenEncoder:
+    """The encoder in a directory whose files have been verified. Loaded by the first `encode`.
+
+    A text's vector is a function of the text alone, byte for byte on one machine: every text is padded to a length of
+    its own choosing, and batches hold texts of one such length. What a row of a matrix product comes to does not depend
+    on the rows beside it, nor on threads.
+    """
+
+    def __init__(self, directory: Path, *, name: str, identity: str, threads: int = 0) -> None:
+        """`threads` that work on one batch; 0: as many as there are cores."""
+        self.name = name
+        self.identity = identity
+        self._directory = directory
+        self._threads = threads
+        self._settings = FrozenSettings.read(directory)
+        self.dim = self._settings.dim
+        self.prompts = Prompts(query=self._settings.query_prompt, passage=self._settings.passage_prompt)
+
+    @functools.cached_property
+    def max_tokens(self) -> int:
+        """The model's window, less the marks that it adds to each text."""
+        return self._settings.window - int(self._tokenizer.num_special_tokens_to_add(False))
+
+    def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text."""
+        return [len(encoding.ids) for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+
+    def batches(self, texts: Sequence[str]) -> list[list[int]]:
+        """Positions in `texts` in batches of one padded length, the shortest texts first."""
+        return of_equal_length([len(ids) for ids in self._tokenize(texts)])
+
+    def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
+        """(len(texts), dim), rows L2-normalised; a text that occurs twice is computed once."""
+        rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        tokens = self._tokenize(list(rows))
+        vectors = np.empty((len(rows), self.dim), np.float32)
+        for batch in of_equal_length([len(ids) for ids in tokens], **({"most": 1} if self._settings.alone else {})):
+            self._encode_batch([tokens[row] for row in batch], batch, vectors)
+        return vectors[[rows[text] for text in texts]]
+
+    def _encode_batch(self, tokens: Sequence[Sequence[int]], rows: Sequence[int], vectors: Any) -> None:
+        shape = (len(tokens), padded(len(tokens[0])))
+        ids, mask = np.full(shape, self._settings.pad_id, np.int64), np.zeros(shape, np.int64)
+        for row, own in enumerate(tokens):
+            ids[row, : len(own)] = own
+            mask[row, : len(own)] = 1
+        (hidden,) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
+        for row, own, states in zip(rows, tokens, hidden, strict=True):
+            vectors[row] = self._head(states[: len(own)])
+
+    def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        return [encoding.ids for encoding in self._marked.encode_batch(list(texts))]
+
+    @functools.cached_property
+    def _tokenizer(self) -> "Tokenizer":
+        return self._load_tokenizer(None)
+
+    @functools.cached_property
+    def _marked(self) -> "Tokenizer":
+        return self._load_tokenizer(self._settings.window)
+
+    def _load_tokenizer(self, window: int | None) -> "Tokenizer":
+        try:
+            from tokenizers import Tokenizer
+        except ImportError as error:
+            raise self._not_loadable(error) from error
+        tokenizer = Tokenizer.from_file(str(self._directory / TOKENIZER))
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+        if window:
+            tokenizer.enable_truncation(window)
+        return tokenizer
+
+    @functools.cached_property
+    def _head(self) -> Head:
+        layers = []
+        for number, activation in enumerate(self._settings.dense):
+            weight, bias = (self._directory / name for name in dense_files(number))
+            layers.append(
+                Dense(
+                    weight=np.load(weight, allow_pickle=False),
+                    bias=np.load(bias, allow_pickle=False) if bias.exists() else None,
+                    activation=activation,
+                )
+            )
+        return Head(pooling=self._settings.pooling, dense=layers)
+
+    @functools.cached_property
+    def _session(self) -> "InferenceSession":
+        try:
+            from onnxruntime import InferenceSession, SessionOptions
+        except ImportError as error:
+            raise self._not_loadable(error) from error
+        options = SessionOptions()
+        options.intra_op_num_threads = self._threads
+        options.inter_op_num_threads = 1
+        # Threads that spin while they wait take the core from the job, or the service, beside them.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return InferenceSession(str(self._directory / GRAPH), options, providers=["CPUExecutionProvider"])
+
+    def _not_loadable(self, error: ImportError) -> ModelUnavailable:
+        return ModelUnavailable(
+            f"the model {self.name!r} cannot be loaded ({error}): pip install 'rag-papers[query]'", model=self.name
+        )
