@@ -11,7 +11,7 @@ import pytest
 
 from rag_papers.v1 import ingest_pb2 as pb
 from tests.ingest_service.conftest import Serve, Spawn
-from tests.ingest_service.ingest_harness import PATIENCE, Service, refused, until, write
+from tests.ingest_service.ingest_harness import PATIENCE, Service, ServiceProcess, refused, until, write
 from tests.ingest_service.uploading import (
     END,
     Message,
@@ -403,12 +403,18 @@ class TestACrash:
         (area(service) / "papers" / "made" / "already").mkdir(parents=True)
         assert nothing_left(serve())
 
+    def kill_while(self, service: ServiceProcess, name: str) -> None:
+        """kill -9 as soon as an upload that is being received, or stored, has a file of this name."""
+        while not any((area(service) / ".staging").glob(f"*/{name}")):
+            assert service.process.poll() is None
+        service.kill()
+
     def test_whenever_it_comes_leaves_the_files_of_one_upload(self, spawn: Spawn) -> None:
         versions = [{f"{n % 7}/{n}.txt": f"{n} {version}".encode() for n in range(150)} for version in range(2)]
         service = spawn()
         upload(service, whole(versions[0]))
-        for delay in (0.02, 0.1, 0.2, 0.3, 0.5):
-            killer = threading.Timer(delay, service.kill)
+        for while_moving in (False, True, False, True):
+            killer = threading.Thread(target=self.kill_while, args=(service, "moves.json" if while_moving else "7"))
             killer.start()
             try:
                 for turn in range(10_000):
