@@ -133,7 +133,7 @@ def test_int8_vectors_are_had_from_the_frozen_form_alone(tmp_path: Path) -> None
     encoder = open_encoder(path, precision=INT8)
     with pytest.raises(ModelUnavailable, match="rag model prepare"):
         encoder.encode(["text"])
-    change_json(tmp_path / "model" / "1_Pooling/config.json", pooling_mode="weightedmean")
+    change_json(Path(path) / "1_Pooling/config.json", pooling_mode="weightedmean")
     with pytest.raises(ModelUnavailable, match="cannot be had in int8"):
         fastest(ModelStore(tmp_path / "models"), open_encoder(path, precision=INT8), lambda why: None)
 
