@@ -10,10 +10,9 @@ import grpc
 
 from rag_client import calls, deadlines
 from rag_client.calls import Call
-from rag_client.uploading import Upload
 from rag_client.watching import Backoff, Watch
 from rag_papers.errors import RagError
-from rag_papers.rpc.channel import default_address, error_of, open_aio_channel
+from rag_papers.rpc.channel import default_address, error_of, open_aio_channel, open_channel
 from rag_papers.v1.ingest_pb2_grpc import IngestServiceStub
 from rag_papers.v1.query_pb2_grpc import QueryServiceStub
 from rag_papers.v1.resources_pb2 import Job
@@ -61,17 +60,18 @@ def _unary(call: Call[P, R]) -> Callable[Concatenate[_AsyncClient, P], Coroutine
 
 
 def _uploading(call: Call[P, R]) -> Callable[Concatenate[_AsyncClient, P], Coroutine[Any, Any, R]]:
-    async def messages(upload: Upload) -> AsyncIterator[Any]:
-        made = upload.messages()
-        while (message := await asyncio.to_thread(next, made, None)) is not None:
-            yield message
-
     async def method(self: _AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
         upload = await asyncio.to_thread(call.request, *args, **kwargs)
-        try:
-            return call.pick(await self._invoke(call, messages(upload)))
-        except RagError as error:
-            raise upload.error or error from error
+        # A blocking channel: when a service refuses in the middle, gRPC's asyncio streams may lose what it says.
+        with open_channel(self.address) as channel:
+            method = getattr(self._stub_type(channel), call.method)
+            sending = method.future(upload.messages(), timeout=self._timeout or call.deadline)
+            try:
+                return call.pick(await asyncio.to_thread(sending.result))
+            except grpc.RpcError as error:
+                raise upload.error or error_of(error, self.address) from error
+            finally:
+                sending.cancel()  # without effect on a call that has ended
 
     return call.method_of(method)
 
