@@ -10,6 +10,7 @@ from ingest_service.jobs import JobManager
 from ingest_service.ledger import JobLedger
 from ingest_service.models import Models
 from ingest_service.servicer import SERVICE_NAME, IngestServicer
+from ingest_service.uploads import Uploads
 from ingest_service.versions import Versions
 from rag_papers.persist.job_log import JobLog
 from rag_papers.persist.paths import DataPaths
@@ -32,6 +33,7 @@ class IngestApplication(Application):
             heartbeat_seconds=settings.heartbeat_seconds,
         )
         self._versions = Versions(self._paths, settings.keep_versions)
+        self._uploads = Uploads(settings, self._paths)
         self._manager = JobManager(settings, self._paths, self._ledger, self._versions)
 
     async def start(self, server: grpc.aio.Server) -> None:
@@ -48,17 +50,21 @@ class IngestApplication(Application):
             ledger=self._ledger,
             catalog=Catalog(self._paths),
             versions=self._versions,
+            uploads=self._uploads,
             models=Models(self._settings, self._paths),
         )
         servicer.register(server)
+        await self._uploads.start()
         await self._manager.start()
 
     async def drain(self) -> None:
-        """Interrupts running jobs; the next start resumes them."""
+        """Interrupts running jobs; the next start resumes them. Uploads may still be completed for a while."""
+        self._uploads.drain()
         await self._manager.drain()
 
     async def close(self) -> None:
         """Completes what is being written, and releases the data directory."""
+        await self._uploads.close()
         await self._versions.close()
         self._ledger.close()
         if self._lock is not None:

@@ -1,12 +1,15 @@
 """Between the contract's messages and the service's own types."""
 
+from collections import Counter
 from collections.abc import Mapping
 
+from ingest_service.uploads import Chunk, Effect, End, File, Part, Start, Stored
 from rag_papers.errors import InvalidRequest
 from rag_papers.persist.index_store import IndexInfo
 from rag_papers.persist.job_log import Job, JobStage, JobState
 from rag_papers.persist.model_store import FrozenModel
 from rag_papers.rpc.times import timestamp
+from rag_papers.v1 import ingest_pb2
 from rag_papers.v1 import resources_pb2 as pb
 
 STATES: Mapping[JobState, "pb.JobState.ValueType"] = {
@@ -16,10 +19,15 @@ STAGES: Mapping[JobStage, "pb.JobStage.ValueType"] = {
     stage: pb.JobStage.Value(f"JOB_STAGE_{stage.name}") for stage in JobStage
 }
 
+EFFECTS: Mapping[Effect, "ingest_pb2.UploadEffect.ValueType"] = {
+    effect: ingest_pb2.UploadEffect.Value(f"UPLOAD_EFFECT_{effect.name}") for effect in Effect
+}
+
 MAX_PAGE = 1000
 DEFAULT_PAGE = 100
 MAX_ID_CHARS = 128
 MAX_MODEL_NAME_CHARS = 1024
+MAX_CHUNK_BYTES = 1 << 20
 
 
 def job_message(job: Job) -> pb.Job:
@@ -109,3 +117,43 @@ def page_size(size: int, state: "pb.JobState.ValueType" = pb.JOB_STATE_UNSPECIFI
     if violations:
         raise InvalidRequest(violations=violations)
     return size or DEFAULT_PAGE
+
+
+def upload_part(message: ingest_pb2.UploadDocumentsRequest) -> Part:
+    """What a message of an upload brings. Raises InvalidRequest if it is nothing, or too much."""
+    match message.WhichOneof("part"):
+        case "start":
+            return Start(corpus=message.start.corpus, replace_all=message.start.replace_all)
+        case "file":
+            return File(path=message.file.path, size=message.file.size_bytes, sha256=message.file.sha256)
+        case "chunk":
+            if len(message.chunk) > MAX_CHUNK_BYTES:
+                raise InvalidRequest(violations={"chunk": f"it has more than {MAX_CHUNK_BYTES} bytes"})
+            return Chunk(data=message.chunk)
+        case "end":
+            return End()
+        case _:
+            raise InvalidRequest(violations={"part": "one of start, file, chunk and end must be set"})
+
+
+def stored_message(stored: Stored) -> ingest_pb2.UploadDocumentsResponse:
+    """The upload as callers see it."""
+    effects = Counter(item.effect for item in stored.files)
+    return ingest_pb2.UploadDocumentsResponse(
+        corpus=stored.corpus,
+        corpus_dir=str(stored.directory),
+        files=[
+            ingest_pb2.UploadedFile(
+                path=item.file.path,
+                size_bytes=item.file.size,
+                sha256=item.file.sha256,
+                effect=EFFECTS[item.effect],
+            )
+            for item in stored.files
+        ],
+        new_count=effects[Effect.NEW],
+        replaced_count=effects[Effect.REPLACED],
+        unchanged_count=effects[Effect.UNCHANGED],
+        deleted_count=stored.deleted,
+        total_bytes=sum(item.file.size for item in stored.files),
+    )

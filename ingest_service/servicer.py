@@ -12,6 +12,7 @@ from ingest_service.jobs import JobManager
 from ingest_service.ledger import JobLedger
 from ingest_service.models import Models
 from ingest_service.roots import corpus_directory
+from ingest_service.uploads import Uploads
 from ingest_service.versions import Versions
 from rag_papers.errors import InvalidRequest
 from rag_papers.persist.corpora import name_of_directory, valid_name
@@ -38,6 +39,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         ledger: JobLedger,
         catalog: Catalog,
         versions: Versions,
+        uploads: Uploads,
         models: Models,
     ) -> None:
         self._settings = settings
@@ -45,6 +47,7 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         self._ledger = ledger
         self._catalog = catalog
         self._versions = versions
+        self._uploads = uploads
         self._models = models
 
     def register(self, server: grpc.aio.Server) -> None:
@@ -68,7 +71,8 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
                 violations |= error.violations
         if violations:
             raise InvalidRequest(violations=violations)
-        directory = await asyncio.to_thread(corpus_directory, request.corpus_dir, self._settings.corpus_roots)
+        roots = (*self._settings.corpus_roots, self._settings.upload_dir)
+        directory = await asyncio.to_thread(corpus_directory, request.corpus_dir, roots)
         submitted = self._manager.submit(
             corpus_dir=directory,
             corpus=valid_name(request.corpus) if request.corpus else name_of_directory(directory),
@@ -136,6 +140,12 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
         """Deletes the indexes that no corpus refers to."""
         removed = await self._versions.collect()
         return pb.CollectIndexesResponse(corpus_ids=removed.corpus_ids, freed_bytes=removed.freed_bytes)
+
+    async def UploadDocuments(
+        self, request_iterator: AsyncIterator[pb.UploadDocumentsRequest], context: Context
+    ) -> pb.UploadDocumentsResponse:
+        """Stores papers."""
+        return convert.stored_message(await self._uploads.receive(request_iterator, convert.upload_part))
 
     async def PrepareModel(self, request: pb.PrepareModelRequest, context: Context) -> pb.PrepareModelResponse:
         """Freezes a model."""

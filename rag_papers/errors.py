@@ -122,6 +122,18 @@ class QueueFull(RagError):
         self.retry_after = retry_after
 
 
+class UploadBroken(RagError):
+    """What was uploaded is not what was announced; `metadata["path"]` names the file, if it was one."""
+
+    reason = "UPLOAD_BROKEN"
+
+
+class UploadQuota(RagError):
+    """More was uploaded than the service stores; `metadata["quota"]` is FILE_BYTES, TOTAL_BYTES or FILES."""
+
+    reason = "UPLOAD_QUOTA"
+
+
 class DiskFull(RagError):
     """The disk is full."""
 

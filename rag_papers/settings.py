@@ -59,6 +59,12 @@ class Settings:
         Path(), "where the cache database lives; default: cache in the data directory", unit="directory"
     )
     jobs_dir: Path = _setting(Path(), "where the job log lives; default: jobs in the data directory", unit="directory")
+    upload_dir: Path = _setting(
+        Path(),
+        "where uploaded papers live, which may be ingested whatever the corpus roots are; default: uploads in the data "
+        "directory",
+        unit="directory",
+    )
     corpus_roots: tuple[Path, ...] = _setting(
         (),
         f"directories that may be ingested, with all below them, separated by {os.pathsep!r}; default: the home "
@@ -93,6 +99,11 @@ class Settings:
     parse_memory_bytes: int = _setting(
         1 << 30, "memory that parsing one PDF, HTML or XML file may take", unit="bytes", low=1
     )
+    upload_quota_bytes: int = _setting(10 << 30, "size of all uploaded files together", unit="bytes", low=1)
+    upload_max_files: int = _setting(100_000, "number of uploaded files", unit="files", low=1)
+    upload_idle_seconds: float = _setting(
+        300.0, "pause in the messages of an upload after which it is given up", unit="seconds", low=0.01
+    )
     exact_passages: int = _setting(
         130_000, "passages above which an ingest builds an approximate index of the vectors", unit="passages", low=0
     )
@@ -117,6 +128,8 @@ class Settings:
             object.__setattr__(self, "cache_dir", self.data_dir / "cache")
         if self.jobs_dir == Path():
             object.__setattr__(self, "jobs_dir", self.data_dir / "jobs")
+        if self.upload_dir == Path():
+            object.__setattr__(self, "upload_dir", self.data_dir / "uploads")
         if not self.corpus_roots:
             object.__setattr__(self, "corpus_roots", _default_roots())
 

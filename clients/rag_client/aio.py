@@ -12,7 +12,7 @@ from rag_client import calls, deadlines
 from rag_client.calls import Call
 from rag_client.watching import Backoff, Watch
 from rag_papers.errors import RagError
-from rag_papers.rpc.channel import default_address, error_of, open_aio_channel
+from rag_papers.rpc.channel import default_address, error_of, open_aio_channel, open_channel
 from rag_papers.v1.ingest_pb2_grpc import IngestServiceStub
 from rag_papers.v1.query_pb2_grpc import QueryServiceStub
 from rag_papers.v1.resources_pb2 import Job
@@ -59,6 +59,23 @@ def _unary(call: Call[P, R]) -> Callable[Concatenate[_AsyncClient, P], Coroutine
     return call.method_of(method)
 
 
+def _uploading(call: Call[P, R]) -> Callable[Concatenate[_AsyncClient, P], Coroutine[Any, Any, R]]:
+    async def method(self: _AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        upload = await asyncio.to_thread(call.request, *args, **kwargs)
+        # A blocking channel: when a service refuses in the middle, gRPC's asyncio streams may lose what it says.
+        with open_channel(self.address) as channel:
+            method = getattr(self._stub_type(channel), call.method)
+            sending = method.future(upload.messages(), timeout=self._timeout or call.deadline)
+            try:
+                return call.pick(await asyncio.to_thread(sending.result))
+            except grpc.RpcError as error:
+                raise upload.error or error_of(error, self.address) from error
+            finally:
+                sending.cancel()  # without effect on a call that has ended
+
+    return call.method_of(method)
+
+
 def _paged(call: Call[P, Iterable[R]]) -> Callable[Concatenate[_AsyncClient, P], AsyncIterator[R]]:
     async def pages(self: _AsyncClient, request: Any) -> AsyncIterator[R]:
         while True:
@@ -97,6 +114,7 @@ class AsyncIngestClient(_AsyncClient):
     verify_index = _unary(calls.VERIFY_INDEX)
     delete_index = _unary(calls.DELETE_INDEX)
     collect_indexes = _unary(calls.COLLECT_INDEXES)
+    upload_documents = _uploading(calls.UPLOAD_DOCUMENTS)
     prepare_model = _unary(calls.PREPARE_MODEL)
     list_models = _unary(calls.LIST_MODELS)
 

@@ -59,6 +59,17 @@ def _unary(call: Call[P, R]) -> Callable[Concatenate[_Client, P], R]:
     return call.method_of(method)
 
 
+def _uploading(call: Call[P, R]) -> Callable[Concatenate[_Client, P], R]:
+    def method(self: _Client, /, *args: P.args, **kwargs: P.kwargs) -> R:
+        upload = call.request(*args, **kwargs)
+        try:
+            return call.pick(self._invoke(call, upload.messages()))
+        except RagError as error:
+            raise upload.error or error from error
+
+    return call.method_of(method)
+
+
 def _paged(call: Call[P, Iterable[R]]) -> Callable[Concatenate[_Client, P], Iterator[R]]:
     def pages(self: _Client, request: Any) -> Iterator[R]:
         while True:
@@ -100,6 +111,7 @@ class IngestClient(_Client):
     verify_index = _unary(calls.VERIFY_INDEX)
     delete_index = _unary(calls.DELETE_INDEX)
     collect_indexes = _unary(calls.COLLECT_INDEXES)
+    upload_documents = _uploading(calls.UPLOAD_DOCUMENTS)
     prepare_model = _unary(calls.PREPARE_MODEL)
     list_models = _unary(calls.LIST_MODELS)
 

@@ -11,6 +11,7 @@ from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 from google.protobuf.message import Message
 
 from rag_client import deadlines, requests
+from rag_client.uploading import Upload
 from rag_papers.errors import InvalidRequest
 from rag_papers.v1 import ingest_pb2, query_pb2
 from rag_papers.v1.resources_pb2 import Index, Job
@@ -27,8 +28,8 @@ class Call(Generic[P, R]):
 
     method: str
     """Name in the contract."""
-    build: Callable[P, Message]
-    """Makes the request; its parameters and docstring become the method's."""
+    build: Callable[P, Message | Upload]
+    """Makes the request, or the upload of many; its parameters and docstring become the method's."""
     pick: Callable[[Any], R]
     """Takes what is useful out of the response."""
     deadline: float = deadlines.UNARY
@@ -108,6 +109,12 @@ COLLECT_INDEXES = Call(
     build=requests.collect_indexes,
     pick=_whole(ingest_pb2.CollectIndexesResponse),
     deadline=deadlines.WHOLE_INDEX,
+)
+UPLOAD_DOCUMENTS = Call(
+    method="UploadDocuments",
+    build=requests.upload_documents,
+    pick=_whole(ingest_pb2.UploadDocumentsResponse),
+    deadline=deadlines.UPLOAD,
 )
 PREPARE_MODEL = Call(
     method="PrepareModel",

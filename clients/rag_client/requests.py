@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 
+from rag_client.uploading import Progress, Upload
 from rag_client.words import value_of
 from rag_papers.v1 import ingest_pb2, query_pb2
 from rag_papers.v1.resources_pb2 import JobState
@@ -77,6 +78,22 @@ def delete_index(corpus: str, corpus_id: str) -> ingest_pb2.DeleteIndexRequest:
 def collect_indexes() -> ingest_pb2.CollectIndexesRequest:
     """Deletes the files of every index that no corpus has in its history."""
     return ingest_pb2.CollectIndexesRequest()
+
+
+def upload_documents(
+    files: Iterable[str | os.PathLike[str]],
+    *,
+    corpus: str,
+    replace_all: bool | None = None,
+    on_progress: Progress | None = None,
+) -> Upload:
+    """Sends files, and the papers below directories, of this machine for a corpus; all of them are stored, or none.
+
+    The response's `corpus_dir` is what `start_ingest` takes. With `replace_all` other files of the corpus are deleted.
+    `on_progress` gets the bytes that have been sent and those of all files, from another thread. Raises UploadBroken if
+    a file cannot be read or changes meanwhile.
+    """
+    return Upload(files, corpus, replace_all, on_progress)
 
 
 def prepare_model(model_name: str = "") -> ingest_pb2.PrepareModelRequest:

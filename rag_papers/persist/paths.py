@@ -18,6 +18,8 @@ class DataPaths:
     """One directory per published index, named by its corpus_id."""
     staging: Path
     """Indexes being built; on the file system of `indexes`, so that publishing is a rename."""
+    uploads: Path
+    """One directory per corpus whose papers were uploaded; created by the service that receives them."""
     corpora: Path
     """One pointer file per corpus."""
     models: Path
@@ -34,6 +36,7 @@ class DataPaths:
             job_log=settings.jobs_dir.resolve() / "jobs.jsonl",
             indexes=data / "indexes",
             staging=data / "indexes" / ".staging",
+            uploads=settings.upload_dir.resolve(),
             corpora=data / "corpora",
             models=data / "models",
             ingest_lock=data / "ingest.lock",

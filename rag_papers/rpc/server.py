@@ -149,6 +149,10 @@ class _Errors(grpc.aio.ServerInterceptor):
             return grpc.unary_stream_rpc_method_handler(
                 _guarded_stream(handler.unary_stream), handler.request_deserializer, handler.response_serializer
             )
+        if handler.request_streaming:
+            return grpc.stream_unary_rpc_method_handler(
+                _guarded(handler.stream_unary), handler.request_deserializer, handler.response_serializer
+            )
         return grpc.unary_unary_rpc_method_handler(
             _guarded(handler.unary_unary), handler.request_deserializer, handler.response_serializer
         )

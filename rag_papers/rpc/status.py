@@ -34,6 +34,8 @@ CODES: Mapping[str, grpc.StatusCode] = {
     "INDEX_DAMAGED": grpc.StatusCode.DATA_LOSS,
     "INDEX_IN_USE": grpc.StatusCode.FAILED_PRECONDITION,
     "QUEUE_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
+    "UPLOAD_BROKEN": grpc.StatusCode.INVALID_ARGUMENT,
+    "UPLOAD_QUOTA": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "DISK_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "DRAINING": grpc.StatusCode.UNAVAILABLE,
     "DEADLINE_EXCEEDED": grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -68,6 +68,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION: the version to delete is the one that its corpus answers from; activate another one first."""
     ERROR_REASON_TOO_MANY_FAILED_FILES: _ErrorReason.ValueType  # 22
     """FAILED_PRECONDITION: more files could not be ingested than StartIngestRequest.max_failed_files allows."""
+    ERROR_REASON_UPLOAD_BROKEN: _ErrorReason.ValueType  # 23
+    """INVALID_ARGUMENT: what was uploaded is not what was announced: a file has another size or SHA-256 than its header
+    says, or the stream ended without its last message. Nothing was stored; the metadata's "path" names the file.
+    """
+    ERROR_REASON_UPLOAD_QUOTA: _ErrorReason.ValueType  # 24
+    """RESOURCE_EXHAUSTED: a file is larger, or the uploaded files are more or larger together, than the service stores.
+    Nothing was stored; the metadata's "quota" is FILE_BYTES, TOTAL_BYTES or FILES, its "limit" the number.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call or a job failed. A failed call carries one google.rpc.ErrorInfo whose domain is "rag-papers" and whose
@@ -120,4 +128,12 @@ ERROR_REASON_INDEX_IN_USE: ErrorReason.ValueType  # 21
 """FAILED_PRECONDITION: the version to delete is the one that its corpus answers from; activate another one first."""
 ERROR_REASON_TOO_MANY_FAILED_FILES: ErrorReason.ValueType  # 22
 """FAILED_PRECONDITION: more files could not be ingested than StartIngestRequest.max_failed_files allows."""
+ERROR_REASON_UPLOAD_BROKEN: ErrorReason.ValueType  # 23
+"""INVALID_ARGUMENT: what was uploaded is not what was announced: a file has another size or SHA-256 than its header
+says, or the stream ended without its last message. Nothing was stored; the metadata's "path" names the file.
+"""
+ERROR_REASON_UPLOAD_QUOTA: ErrorReason.ValueType  # 24
+"""RESOURCE_EXHAUSTED: a file is larger, or the uploaded files are more or larger together, than the service stores.
+Nothing was stored; the metadata's "quota" is FILE_BYTES, TOTAL_BYTES or FILES, its "limit" the number.
+"""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

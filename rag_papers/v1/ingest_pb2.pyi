@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from rag_papers.v1 import resources_pb2 as _resources_pb2
 import builtins as _builtins
 import sys
@@ -18,6 +19,34 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _UploadEffect:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _UploadEffectEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_UploadEffect.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    UPLOAD_EFFECT_UNSPECIFIED: _UploadEffect.ValueType  # 0
+    """Never sent."""
+    UPLOAD_EFFECT_NEW: _UploadEffect.ValueType  # 1
+    """There was no file of this path."""
+    UPLOAD_EFFECT_REPLACED: _UploadEffect.ValueType  # 2
+    """There was one with other bytes."""
+    UPLOAD_EFFECT_UNCHANGED: _UploadEffect.ValueType  # 3
+    """There was one with the same bytes, which was left as it is."""
+
+class UploadEffect(_UploadEffect, metaclass=_UploadEffectEnumTypeWrapper):
+    """What storing a file changed."""
+
+UPLOAD_EFFECT_UNSPECIFIED: UploadEffect.ValueType  # 0
+"""Never sent."""
+UPLOAD_EFFECT_NEW: UploadEffect.ValueType  # 1
+"""There was no file of this path."""
+UPLOAD_EFFECT_REPLACED: UploadEffect.ValueType  # 2
+"""There was one with other bytes."""
+UPLOAD_EFFECT_UNCHANGED: UploadEffect.ValueType  # 3
+"""There was one with the same bytes, which was left as it is."""
+Global___UploadEffect: _TypeAlias = UploadEffect  # noqa: Y015
 
 @_typing.final
 class StartIngestRequest(_message.Message):
@@ -698,3 +727,213 @@ class CollectIndexesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CollectIndexesResponse: _TypeAlias = CollectIndexesResponse  # noqa: Y015
+
+@_typing.final
+class UploadDocumentsRequest(_message.Message):
+    """One message of an upload. Their order: start, then for each file its header and its chunks, then end. Anything else is
+    refused with INVALID_REQUEST.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    START_FIELD_NUMBER: _builtins.int
+    FILE_FIELD_NUMBER: _builtins.int
+    CHUNK_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    chunk: _builtins.bytes
+    """The next bytes of the file, at most 1 MiB."""
+    @_builtins.property
+    def start(self) -> Global___UploadStart:
+        """The first message."""
+
+    @_builtins.property
+    def file(self) -> Global___UploadFile:
+        """The header of the next file. Its bytes follow, unless it has none."""
+
+    @_builtins.property
+    def end(self) -> Global___UploadEnd:
+        """The last message."""
+
+    def __init__(
+        self,
+        *,
+        start: Global___UploadStart | None = ...,
+        file: Global___UploadFile | None = ...,
+        chunk: _builtins.bytes = ...,
+        end: Global___UploadEnd | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "end", b"end", "file", b"file", "part", b"part", "start", b"start"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "end", b"end", "file", b"file", "part", b"part", "start", b"start"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_part: _TypeAlias = _typing.Literal["start", "file", "chunk", "end"]  # noqa: Y015
+    _WhichOneofArgType_part: _TypeAlias = _typing.Literal["part", b"part"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_part) -> _WhichOneofReturnType_part | None: ...
+
+Global___UploadDocumentsRequest: _TypeAlias = UploadDocumentsRequest  # noqa: Y015
+
+@_typing.final
+class UploadStart(_message.Message):
+    """What an upload is for."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CORPUS_FIELD_NUMBER: _builtins.int
+    REPLACE_ALL_FIELD_NUMBER: _builtins.int
+    corpus: _builtins.str
+    """The corpus whose files these are; a name as in StartIngest. Required."""
+    replace_all: _builtins.bool
+    """Whether the corpus's directory shall afterwards hold exactly these files, earlier ones being deleted. Default: false,
+    files are added, and replace those of the same path.
+    """
+    def __init__(
+        self,
+        *,
+        corpus: _builtins.str = ...,
+        replace_all: _builtins.bool | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_replace_all", b"_replace_all", "replace_all", b"replace_all"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_replace_all", b"_replace_all", "corpus", b"corpus", "replace_all", b"replace_all"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__replace_all: _TypeAlias = _typing.Literal["replace_all"]  # noqa: Y015
+    _WhichOneofArgType__replace_all: _TypeAlias = _typing.Literal["_replace_all", b"_replace_all"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__replace_all) -> _WhichOneofReturnType__replace_all | None: ...
+
+Global___UploadStart: _TypeAlias = UploadStart  # noqa: Y015
+
+@_typing.final
+class UploadFile(_message.Message):
+    """The header of a file."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Path below the corpus's directory, parts separated by '/', stored in Unicode NFC. At most 512 bytes in all and 255 a
+    part; no part may be empty, begin with '.' or hold a backslash or a control character; the suffix must be one that
+    StartIngest reads. No two paths of an upload may be equal or differ in upper and lower case alone. Required.
+    """
+    size_bytes: _builtins.int
+    """Size, bytes; 0 or more. At most RAG_MAX_FILE_BYTES, or UPLOAD_QUOTA; of a .jsonl file that bounds each line instead."""
+    sha256: _builtins.str
+    """SHA-256 of all its bytes, 64 lower-case hex digits. Required."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadFile: _TypeAlias = UploadFile  # noqa: Y015
+
+@_typing.final
+class UploadEnd(_message.Message):
+    """Says that the upload is complete. Without it nothing is stored: a stream that broke may look like one that ended."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadEnd: _TypeAlias = UploadEnd  # noqa: Y015
+
+@_typing.final
+class UploadDocumentsResponse(_message.Message):
+    """Response of UploadDocuments. What it tells is durable."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CORPUS_FIELD_NUMBER: _builtins.int
+    CORPUS_DIR_FIELD_NUMBER: _builtins.int
+    FILES_FIELD_NUMBER: _builtins.int
+    NEW_COUNT_FIELD_NUMBER: _builtins.int
+    REPLACED_COUNT_FIELD_NUMBER: _builtins.int
+    UNCHANGED_COUNT_FIELD_NUMBER: _builtins.int
+    DELETED_COUNT_FIELD_NUMBER: _builtins.int
+    TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    corpus: _builtins.str
+    """The corpus, in Unicode NFC."""
+    corpus_dir: _builtins.str
+    """The corpus's directory on the service's machine; StartIngest takes it as corpus_dir."""
+    new_count: _builtins.int
+    """How many of them were not there before."""
+    replaced_count: _builtins.int
+    """How many replaced a file with other bytes."""
+    unchanged_count: _builtins.int
+    """How many were there already with the same bytes."""
+    deleted_count: _builtins.int
+    """How many earlier files were deleted; 0 without replace_all."""
+    total_bytes: _builtins.int
+    """Size of the files of this upload, bytes."""
+    @_builtins.property
+    def files(self) -> _containers.RepeatedCompositeFieldContainer[Global___UploadedFile]:
+        """The files of this upload, in the order in which they came."""
+
+    def __init__(
+        self,
+        *,
+        corpus: _builtins.str = ...,
+        corpus_dir: _builtins.str = ...,
+        files: _abc.Iterable[Global___UploadedFile] | None = ...,
+        new_count: _builtins.int = ...,
+        replaced_count: _builtins.int = ...,
+        unchanged_count: _builtins.int = ...,
+        deleted_count: _builtins.int = ...,
+        total_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corpus", b"corpus", "corpus_dir", b"corpus_dir", "deleted_count", b"deleted_count", "files", b"files", "new_count", b"new_count", "replaced_count", b"replaced_count", "total_bytes", b"total_bytes", "unchanged_count", b"unchanged_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadDocumentsResponse: _TypeAlias = UploadDocumentsResponse  # noqa: Y015
+
+@_typing.final
+class UploadedFile(_message.Message):
+    """A file that was stored."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PATH_FIELD_NUMBER: _builtins.int
+    SIZE_BYTES_FIELD_NUMBER: _builtins.int
+    SHA256_FIELD_NUMBER: _builtins.int
+    EFFECT_FIELD_NUMBER: _builtins.int
+    path: _builtins.str
+    """Path below corpus_dir."""
+    size_bytes: _builtins.int
+    """Size, bytes."""
+    sha256: _builtins.str
+    """SHA-256 of its bytes, 64 lower-case hex digits."""
+    effect: Global___UploadEffect.ValueType
+    """What the upload changed."""
+    def __init__(
+        self,
+        *,
+        path: _builtins.str = ...,
+        size_bytes: _builtins.int = ...,
+        sha256: _builtins.str = ...,
+        effect: Global___UploadEffect.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["effect", b"effect", "path", b"path", "sha256", b"sha256", "size_bytes", b"size_bytes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadedFile: _TypeAlias = UploadedFile  # noqa: Y015

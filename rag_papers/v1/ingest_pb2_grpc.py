@@ -90,6 +90,11 @@ class IngestServiceStub:
                 request_serializer=rag__papers_dot_v1_dot_ingest__pb2.CollectIndexesRequest.SerializeToString,
                 response_deserializer=rag__papers_dot_v1_dot_ingest__pb2.CollectIndexesResponse.FromString,
                 _registered_method=True)
+        self.UploadDocuments = channel.stream_unary(
+                '/rag_papers.v1.IngestService/UploadDocuments',
+                request_serializer=rag__papers_dot_v1_dot_ingest__pb2.UploadDocumentsRequest.SerializeToString,
+                response_deserializer=rag__papers_dot_v1_dot_ingest__pb2.UploadDocumentsResponse.FromString,
+                _registered_method=True)
         self.PrepareModel = channel.unary_unary(
                 '/rag_papers.v1.IngestService/PrepareModel',
                 request_serializer=rag__papers_dot_v1_dot_ingest__pb2.PrepareModelRequest.SerializeToString,
@@ -188,6 +193,16 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def UploadDocuments(self, request_iterator, context):
+        """Stores papers of a caller that shares no disk with the service, for StartIngest to ingest. All or nothing: files are
+        received aside and put into their places together, once `end` has come and every file agrees with its header; an
+        upload that breaks off, is refused or runs into its deadline leaves nothing behind. A cancel after `end` may come too
+        late. Uploads to one corpus take effect one after the other, in the order in which they end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def PrepareModel(self, request, context):
         """Freezes an embedding model, as the first ingest with it does by itself: exports it, proves it equal to
         sentence-transformers, and publishes it for QueryService. Returns when it is done, after seconds to a minute; a model
@@ -262,6 +277,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.CollectIndexes,
                     request_deserializer=rag__papers_dot_v1_dot_ingest__pb2.CollectIndexesRequest.FromString,
                     response_serializer=rag__papers_dot_v1_dot_ingest__pb2.CollectIndexesResponse.SerializeToString,
+            ),
+            'UploadDocuments': grpc.stream_unary_rpc_method_handler(
+                    servicer.UploadDocuments,
+                    request_deserializer=rag__papers_dot_v1_dot_ingest__pb2.UploadDocumentsRequest.FromString,
+                    response_serializer=rag__papers_dot_v1_dot_ingest__pb2.UploadDocumentsResponse.SerializeToString,
             ),
             'PrepareModel': grpc.unary_unary_rpc_method_handler(
                     servicer.PrepareModel,
@@ -572,6 +592,33 @@ class IngestService:
             '/rag_papers.v1.IngestService/CollectIndexes',
             rag__papers_dot_v1_dot_ingest__pb2.CollectIndexesRequest.SerializeToString,
             rag__papers_dot_v1_dot_ingest__pb2.CollectIndexesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UploadDocuments(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_unary(
+            request_iterator,
+            target,
+            '/rag_papers.v1.IngestService/UploadDocuments',
+            rag__papers_dot_v1_dot_ingest__pb2.UploadDocumentsRequest.SerializeToString,
+            rag__papers_dot_v1_dot_ingest__pb2.UploadDocumentsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -64,6 +64,12 @@ class IngestServiceStub:
     """Deletes the files of every index that no corpus has in its history, as a crash may leave them. Refused with
     INDEX_DAMAGED while the history of a corpus cannot be read; the metadata's "file" names it.
     """
+    UploadDocuments: _grpc.StreamUnaryMultiCallable[_ingest_pb2.UploadDocumentsRequest, _ingest_pb2.UploadDocumentsResponse]
+    """Stores papers of a caller that shares no disk with the service, for StartIngest to ingest. All or nothing: files are
+    received aside and put into their places together, once `end` has come and every file agrees with its header; an
+    upload that breaks off, is refused or runs into its deadline leaves nothing behind. A cancel after `end` may come too
+    late. Uploads to one corpus take effect one after the other, in the order in which they end.
+    """
     PrepareModel: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.PrepareModelRequest, _ingest_pb2.PrepareModelResponse]
     """Freezes an embedding model, as the first ingest with it does by itself: exports it, proves it equal to
     sentence-transformers, and publishes it for QueryService. Returns when it is done, after seconds to a minute; a model
@@ -108,6 +114,12 @@ class IngestServiceAsyncStub(IngestServiceStub):
     CollectIndexes: _aio.UnaryUnaryMultiCallable[_ingest_pb2.CollectIndexesRequest, _ingest_pb2.CollectIndexesResponse]  # type: ignore[assignment]
     """Deletes the files of every index that no corpus has in its history, as a crash may leave them. Refused with
     INDEX_DAMAGED while the history of a corpus cannot be read; the metadata's "file" names it.
+    """
+    UploadDocuments: _aio.StreamUnaryMultiCallable[_ingest_pb2.UploadDocumentsRequest, _ingest_pb2.UploadDocumentsResponse]  # type: ignore[assignment]
+    """Stores papers of a caller that shares no disk with the service, for StartIngest to ingest. All or nothing: files are
+    received aside and put into their places together, once `end` has come and every file agrees with its header; an
+    upload that breaks off, is refused or runs into its deadline leaves nothing behind. A cancel after `end` may come too
+    late. Uploads to one corpus take effect one after the other, in the order in which they end.
     """
     PrepareModel: _aio.UnaryUnaryMultiCallable[_ingest_pb2.PrepareModelRequest, _ingest_pb2.PrepareModelResponse]  # type: ignore[assignment]
     """Freezes an embedding model, as the first ingest with it does by itself: exports it, proves it equal to
@@ -216,6 +228,18 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_ingest_pb2.CollectIndexesResponse, _abc.Awaitable[_ingest_pb2.CollectIndexesResponse]]:
         """Deletes the files of every index that no corpus has in its history, as a crash may leave them. Refused with
         INDEX_DAMAGED while the history of a corpus cannot be read; the metadata's "file" names it.
+        """
+
+    @_abc_1.abstractmethod
+    def UploadDocuments(
+        self,
+        request_iterator: _MaybeAsyncIterator[_ingest_pb2.UploadDocumentsRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.UploadDocumentsResponse, _abc.Awaitable[_ingest_pb2.UploadDocumentsResponse]]:
+        """Stores papers of a caller that shares no disk with the service, for StartIngest to ingest. All or nothing: files are
+        received aside and put into their places together, once `end` has come and every file agrees with its header; an
+        upload that breaks off, is refused or runs into its deadline leaves nothing behind. A cancel after `end` may come too
+        late. Uploads to one corpus take effect one after the other, in the order in which they end.
         """
 
     @_abc_1.abstractmethod

@@ -59,6 +59,12 @@ class ScriptedServer:
             else:
                 step(context)
 
+    def UploadDocuments(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
+        reply = self._next("UploadDocuments", list(requests))
+        if isinstance(reply, RagError):
+            context.abort_with_status(to_status(reply))
+        return reply
+
     def _next(self, method: str, request: Any) -> Any:
         self.seen[method].append(request)
         replies = self._script[method]

@@ -289,3 +289,11 @@ def test_the_spellings_of_the_seed(papers: Pair) -> None:
     assert all(word in stats.stdout for word in ("Cache Statistics", "embeddings", "sessions", "TOTAL"))
     assert papers.run("--purge", "all", command="rag-cache").returncode == 0
     assert {table["count"] for table in papers.json("cache", "stats")["tables"].values()} == {"0"}
+
+
+def test_uploaded_papers_are_ingested_and_answer(pair: Pair) -> None:
+    papers = write(pair.directory.parent / "far-away", note="The bilby constant is 7.")
+    job = pair.json("upload", papers, "--corpus", "sent")
+    assert job["state"] == "JOB_STATE_SUCCEEDED"
+    assert job["corpus_dir"] == str(pair.data / "uploads" / "sent")
+    assert "7" in pair.json("ask", "What is the bilby constant?", "--corpus", "sent")["answer"]

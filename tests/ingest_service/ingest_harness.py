@@ -371,5 +371,7 @@ def environment(settings: Settings) -> dict[str, str]:
         "keep_versions": settings.keep_versions,
         "heartbeat_seconds": settings.heartbeat_seconds,
         "drain_seconds": settings.drain_seconds,
+        "max_file_bytes": settings.max_file_bytes,
+        "upload_dir": settings.upload_dir,
     }
     return {env_name(name): str(value) for name, value in values.items()}

@@ -2,7 +2,7 @@
 
 import click
 
-from rag_client.cli import ask, cache, evaluation, index, ingest, jobs, model, serve
+from rag_client.cli import ask, cache, evaluation, index, ingest, jobs, model, serve, upload
 from rag_client.cli.command import Group
 from rag_papers import __version__
 
@@ -20,6 +20,7 @@ def main() -> None:
 for _command in (
     serve.serve,
     ingest.ingest,
+    upload.upload,
     ask.ask,
     ask.search,
     ask.plan,

@@ -32,6 +32,8 @@ HINTS = {
     "INDEX_DAMAGED": "build the index again with: rag ingest DIR --no-cache",
     "INDEX_IN_USE": "activate another version first with: rag index activate CORPUS_ID --corpus NAME",
     "QUEUE_FULL": "try again in {wait:g} s",
+    "UPLOAD_BROKEN": "nothing was stored; upload again when the files are at rest",
+    "UPLOAD_QUOTA": "raise RAG_UPLOAD_QUOTA_BYTES, RAG_UPLOAD_MAX_FILES or RAG_MAX_FILE_BYTES of IngestService",
     "DISK_FULL": "the caches can be emptied with: rag cache purge all",
     "DRAINING": "try again when the service is back",
     "DEADLINE_EXCEEDED": "allow more time with: --timeout SECONDS",

@@ -53,5 +53,6 @@ def disk_full_is_an_error_of_ours() -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise DiskFull(f"no space left for {error.filename or 'the index'}: free some, then try again") from error
+            where = f" for {error.filename}" if error.filename else ""
+            raise DiskFull(f"no space left{where}: free some, then try again") from error
         raise
