@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from ingest_service.readers import READERS
+from ingest_service.readers import SUFFIXES as READ
 from rag_client import AsyncIngestClient, IngestClient, uploading
 from rag_papers import errors
 from rag_papers.settings import Settings
@@ -55,7 +55,7 @@ def messages_of(server: Any) -> list[pb.UploadDocumentsRequest]:
 
 
 def test_the_suffixes_are_those_that_the_service_reads():
-    assert set(uploading.SUFFIXES) == set(READERS)
+    assert set(uploading.SUFFIXES) == READ
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -107,7 +107,7 @@ def test_every_path_that_holds_nothing_to_send_is_named(server, rag, tmp_path):
     )
     assert (result.exit_code, result.stdout) == (2, "")
     assert f"there is no file or directory {tmp_path / 'none'}" in result.stderr
-    assert f"{tmp_path / 'empty'} holds no papers: no .txt, .md or .jsonl file" in result.stderr
+    assert f"{tmp_path / 'empty'} holds no papers: no .pdf, .html, .htm, .xml, .txt, .md or .jsonl file" in result.stderr
     assert not server.seen
 
 

@@ -48,7 +48,11 @@ def area(client: Client) -> Path:
 
 def staged(client: Client) -> list[Path]:
     """The files of uploads that are not complete, and their directories."""
-    return sorted((area(client) / ".staging").rglob("*"))
+    while True:
+        try:
+            return sorted((area(client) / ".staging").rglob("*"))
+        except FileNotFoundError:  # removed while it was walked through
+            continue
 
 
 def stored(client: Client, corpus: str = "papers") -> dict[str, bytes]:
