@@ -11,6 +11,7 @@ smaller of ln(1 + (N - n_t + 0.5) / (n_t + 0.5)) and the least positive idf of t
 """
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 import math
@@ -27,6 +28,7 @@ B = 0.75
 EPSILON = 0.25
 
 _CHUNK_TOKENS = 1 << 20  # terms that are counted together: bounds the memory beyond the postings themselves
+_REMEMBERED_TERMS = 1 << 12  # whose places in the postings are kept at hand
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -156,50 +158,43 @@ def _starts(lengths: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.in
 
 
 class Bm25:
-    """Scores passages from postings."""
+    """Scores passages from postings. Safe to use from several threads."""
 
     def __init__(self, postings: Postings, passage_count: int) -> None:
         self._postings = postings
         self._passage_count = passage_count
+        # Questions repeat their words, and a search asks for each twice.
+        self._run = functools.lru_cache(maxsize=_REMEMBERED_TERMS)(self._find)
 
     def scores(self, terms: Iterable[str]) -> npt.NDArray[np.float32]:
         """(passage_count,): the score of every passage; a term that is repeated counts each time."""
         scores = np.zeros(self._passage_count, np.float32)
-        offsets, passages, values = self._postings.offsets, self._postings.passages, self._postings.scores
-        for number in self._numbers(terms):
-            if number is not None:
-                run = slice(offsets[number], offsets[number + 1])
-                np.add.at(scores, passages[run], values[run])  # faster than +=, which gathers and scatters
+        passages, values = self._postings.passages, self._postings.scores
+        for begin, end in map(self._run, terms):
+            if begin < end:
+                np.add.at(scores, passages[begin:end], values[begin:end])  # faster than +=, which gathers and scatters
         return scores
 
     def bound(self, terms: Iterable[str]) -> float:
         """What a passage would score that held every term countless times: the sum of idf(t) * (k1 + 1)."""
-        return (K1 + 1) * sum(self._idf(number) for number in self._numbers(terms))
+        return (K1 + 1) * sum(map(self.idf, terms))
 
     def idf(self, term: str) -> float:
         """How rare `term` is: ln(1 + (N - n + 0.5) / (n + 0.5)), positive; largest for a term that does not occur."""
-        return self._idf(self._numbers([term])[0])
+        begin, end = self._run(term)
+        return math.log1p((self._passage_count - (end - begin) + 0.5) / (end - begin + 0.5))
 
-    def _idf(self, number: int | None) -> float:
-        offsets = self._postings.offsets
-        frequency = 0 if number is None else int(offsets[number + 1] - offsets[number])
-        return math.log1p((self._passage_count - frequency + 0.5) / (frequency + 0.5))
-
-    def _numbers(self, terms: Iterable[str]) -> list[int | None]:
-        """Where each term stands among the terms of the index; None for one that does not occur."""
-        encoded = [_encode(term) for term in terms]
-        hashes = np.array([_hash(data) for data in encoded], np.uint64)
-        places = np.searchsorted(self._postings.hashes, hashes).tolist()
-        return [self._same(*of_term) for of_term in zip(encoded, hashes, places, strict=True)]
-
-    def _same(self, data: bytes, wanted: np.uint64, number: int) -> int | None:
-        """The first term from `number` on that is `data`, as long as their hashes agree."""
+    def _find(self, term: str) -> tuple[int, int]:
+        """Where the postings of `term` begin and end; (0, 0) for one that does not occur."""
         hashes, offsets = self._postings.hashes, self._postings.term_offsets
+        data = _encode(term)
+        wanted = np.uint64(_hash(data))
+        number = int(hashes.searchsorted(wanted))
         while number < len(hashes) and hashes[number] == wanted:
             if self._postings.terms[offsets[number] : offsets[number + 1]].tobytes() == data:
-                return number
+                return int(self._postings.offsets[number]), int(self._postings.offsets[number + 1])
             number += 1
-        return None
+        return 0, 0
 
 
 def _encode(term: str) -> bytes:

@@ -107,7 +107,9 @@ def test_every_path_that_holds_nothing_to_send_is_named(server, rag, tmp_path):
     )
     assert (result.exit_code, result.stdout) == (2, "")
     assert f"there is no file or directory {tmp_path / 'none'}" in result.stderr
-    assert f"{tmp_path / 'empty'} holds no papers: no .pdf, .html, .htm, .xml, .txt, .md or .jsonl file" in result.stderr
+    assert (
+        f"{tmp_path / 'empty'} holds no papers: no .pdf, .html, .htm, .xml, .txt, .md or .jsonl file" in result.stderr
+    )
     assert not server.seen
 
 
