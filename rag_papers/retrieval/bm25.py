@@ -10,6 +10,7 @@ The one deviation: where that idf is not positive, so that a match would not cou
 smaller of ln(1 + (N - n_t + 0.5) / (n_t + 0.5)) and the least positive idf of the collection is used.
 """
 
+import bisect
 import dataclasses
 import functools
 import hashlib
@@ -163,6 +164,9 @@ class Bm25:
     def __init__(self, postings: Postings, passage_count: int) -> None:
         self._postings = postings
         self._passage_count = passage_count
+        # Single numbers come out of a memoryview ten times as fast as out of an array.
+        self._hashes, self._terms = postings.hashes.data, postings.terms.data
+        self._term_offsets, self._offsets = postings.term_offsets.data, postings.offsets.data
         # Questions repeat their words, and a search asks for each twice.
         self._run = functools.lru_cache(maxsize=_REMEMBERED_TERMS)(self._find)
 
@@ -186,13 +190,12 @@ class Bm25:
 
     def _find(self, term: str) -> tuple[int, int]:
         """Where the postings of `term` begin and end; (0, 0) for one that does not occur."""
-        hashes, offsets = self._postings.hashes, self._postings.term_offsets
         data = _encode(term)
-        wanted = np.uint64(_hash(data))
-        number = int(hashes.searchsorted(wanted))
-        while number < len(hashes) and hashes[number] == wanted:
-            if self._postings.terms[offsets[number] : offsets[number + 1]].tobytes() == data:
-                return int(self._postings.offsets[number]), int(self._postings.offsets[number + 1])
+        wanted = _hash(data)
+        number = bisect.bisect_left(self._hashes, wanted)
+        while number < len(self._hashes) and self._hashes[number] == wanted:
+            if self._terms[self._term_offsets[number] : self._term_offsets[number + 1]] == data:
+                return self._offsets[number], self._offsets[number + 1]
             number += 1
         return 0, 0
 
