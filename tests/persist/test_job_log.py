@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rag_papers.persist.index_store import IndexInfo
-from rag_papers.persist.job_log import FileError, Job, JobFailure, JobLog, JobResult, JobStage, JobState
+from rag_papers.persist.job_log import FileError, Job, JobFailure, JobLog, JobRequest, JobResult, JobStage, JobState
 
 from .processes import run_python
 
@@ -34,7 +34,7 @@ INDEX = IndexInfo(
 SUCCEEDED = dataclasses.replace(
     QUEUED,
     job_id="job-2",
-    request_id="request",
+    requests=(JobRequest(request_id="request", time=1_700_000_000.5),),
     state=JobState.SUCCEEDED,
     stage=JobStage.SAVE,
     progress=1.0,
@@ -51,6 +51,8 @@ SUCCEEDED = dataclasses.replace(
     files_failed=1,
     passages_total=3,
     passages_done=3,
+    passages_per_second=2.5,
+    remaining_seconds=0.0,
     file_errors=(FileError(path="corpus.jsonl:17", reason="NOT_JSON", message="line 17: \x00 ”"),),
     result=JobResult(index=INDEX, embed_hits=1, embed_misses=2, unchanged=False),
 )
@@ -263,7 +265,7 @@ class TestLaterVersions:
     def test_lines_of_an_earlier_version_get_the_defaults_of_this_one(self, log: JobLog, path: Path) -> None:
         write(path, QUEUED)
         document = json.loads(path.read_bytes())
-        for name in ("cancel_requested", "request_id", "file_errors", "stage", "result", "error", "attempt"):
+        for name in ("cancel_requested", "requests", "file_errors", "stage", "result", "error", "attempt"):
             del document[name]
         path.write_text(json.dumps(document) + "\n")
         assert log.load() == [QUEUED]
