@@ -1,5 +1,6 @@
 """IngestService's objects, from its start to its end."""
 
+import asyncio
 import fcntl
 from typing import BinaryIO
 
@@ -12,6 +13,7 @@ from ingest_service.models import Models
 from ingest_service.servicer import SERVICE_NAME, IngestServicer
 from ingest_service.uploads import Uploads
 from ingest_service.versions import Versions
+from rag_papers.persist.files import remove_temporaries
 from rag_papers.persist.job_log import JobLog
 from rag_papers.persist.paths import DataPaths
 from rag_papers.rpc.server import Application
@@ -44,6 +46,8 @@ class IngestApplication(Application):
         except BlockingIOError:
             self._lock.close()
             raise OSError(f"another IngestService writes to {self._paths.ingest_lock.parent}") from None
+        for directory in (self._paths.corpora, self._paths.job_log.parent):
+            await asyncio.to_thread(remove_temporaries, directory)
         servicer = IngestServicer(
             settings=self._settings,
             manager=self._manager,

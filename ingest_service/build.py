@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from ingest_service.chunking import CHUNKER, chunk, embedding_text, fitting_texts
 from ingest_service.identity import DigestingFile, corpus_id, file_digests
+from ingest_service.pace import Pace
 from ingest_service.parsing import UNSETTLED, Parser
 from ingest_service.readers import BY_LINE, READERS
 from ingest_service.readers.document import ByteSource, Document
@@ -21,7 +22,7 @@ from ingest_service.scan import Scan, SourceFile, open_regular, scan
 from ingest_service.task import Outcome, Report, Task
 from rag_papers.errors import FormatUnsupported, IndexDamaged, IndexNotFound, NoPapers, TooManyFailedFiles
 from rag_papers.persist import caching
-from rag_papers.persist.embedding_cache import CachingEncoder
+from rag_papers.persist.embedding_cache import Advance, CachingEncoder
 from rag_papers.persist.index_store import (
     DOCUMENTS,
     FAILURES,
@@ -283,6 +284,7 @@ def _embed(
     store = SqliteStore(Path(task.cache_db))
     caching_encoder = CachingEncoder(encoder, store)
     passages = builder.passages()
+    pace = Pace(count)
     hits = misses = done = 0
 
     def progress(in_window: int) -> None:
@@ -290,16 +292,22 @@ def _embed(
             JobStage.VECTORS,
             (done + in_window) / count,
             f"embedded {done + in_window} of {count} passages",
+            pace=pace,
             passages_done=done + in_window,
         )
+
+    def advance(advance: Advance) -> None:
+        pace.advance(advance)
+        progress(advance.done)
 
     report(JobStage.VECTORS, 0.0, f"embedding {count} passages", passages_done=0)
     try:
         while records := list(islice(passages, _WINDOW)):
             window = fitting_texts(records, encoder)
-            embedded = caching_encoder.encode(window, caching.USE if task.use_cache else caching.BYPASS, progress)
+            embedded = caching_encoder.encode(window, caching.USE if task.use_cache else caching.BYPASS, advance)
             vectors[done : done + len(window)] = embedded.vectors
             done, hits, misses = done + len(window), hits + embedded.hits, misses + embedded.misses
+            pace.next_window()
             progress(0)
     finally:
         store.close()

@@ -55,6 +55,10 @@ def job_message(job: Job) -> pb.Job:
         passages_done=job.passages_done,
         file_errors=[pb.FileError(path=e.path, reason=e.reason, message=e.message) for e in job.file_errors],
     )
+    if job.passages_per_second is not None:
+        message.passages_per_second = job.passages_per_second
+    if job.remaining_seconds is not None:
+        message.remaining_seconds = job.remaining_seconds
     if job.stage is not None:
         message.stage = STAGES[job.stage]
     if job.error is not None:

@@ -10,19 +10,21 @@ from collections import deque
 from pathlib import Path
 from typing import Any
 
-from ingest_service.ledger import JobLedger
+from ingest_service.ledger import JobLedger, stands
 from ingest_service.process import run_worker
 from ingest_service.task import Outcome, Task
 from ingest_service.versions import Versions
 from rag_papers.errors import Draining, IndexNotFound, Internal, QueueFull, RagError, RequestIdReused, WorkerLost
 from rag_papers.persist.index_store import FileError
-from rag_papers.persist.job_log import Job, JobFailure, JobResult, JobStage, JobState
+from rag_papers.persist.job_log import Job, JobFailure, JobRequest, JobResult, JobStage, JobState
 from rag_papers.persist.paths import DataPaths
 from rag_papers.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 _RETRY_AFTER_SECONDS = 10.0
+
+_UNKNOWN_PACE = {"passages_per_second": None, "remaining_seconds": None}
 
 
 class JobManager:
@@ -36,6 +38,8 @@ class JobManager:
         self._queue: deque[str] = deque()
         self._running: dict[str, asyncio.Task[None]] = {}
         self._settled: set[str] = set()  # jobs whose end is decided: what remains must not be interrupted
+        self._publishing: set[str] = set()  # those of them that are about to succeed
+        self._cancelling: set[str] = set()  # jobs that nothing but their cancellation becomes of
         self._submitting = asyncio.Lock()
         self._draining = False
 
@@ -48,7 +52,9 @@ class JobManager:
             elif job.attempt >= self._settings.max_job_attempts:
                 await self._fail(job.job_id, WorkerLost(f"interrupted {job.attempt} times"))
             else:
-                await self._ledger.change(job.job_id, state=JobState.QUEUED, message="resumes after a restart")
+                await self._ledger.record(
+                    job.job_id, state=JobState.QUEUED, message="resumes after a restart", **_UNKNOWN_PACE
+                )
                 self._queue.append(job.job_id)
         self._dispatch()
 
@@ -64,23 +70,27 @@ class JobManager:
     ) -> Job:
         """Queues a job; one that waits or runs for the same, or has the same request_id, is returned instead.
 
-        Raises RequestIdReused, QueueFull or Draining.
+        A request_id stands for its job for 24 hours, also one that came to a job which was there already. Raises
+        RequestIdReused, QueueFull, Draining or DiskFull.
         """
+        now = time.time()
+        requests = (JobRequest(request_id=request_id, time=now),) if request_id else ()
         wanted = (str(corpus_dir), corpus, model_name, use_cache, max_failed_files)
         async with self._submitting:
             if self._draining:
                 raise Draining("the service is shutting down; try again in a moment")
             for job in self._ledger.all():
-                asked = (job.corpus_dir, job.corpus, job.model_name, job.use_cache, job.max_failed_files)
-                same = asked == wanted
-                if request_id and job.request_id == request_id:
-                    if not same:
+                if any(request.request_id == request_id and stands(request, now) for request in job.requests):
+                    if _asked(job) != wanted:
                         raise RequestIdReused(
                             f"request_id {request_id!r} belongs to job {job.job_id}, which ingests something else",
                             job_id=job.job_id,
                         )
                     return job
-                if same and not request_id and not job.state.final and not job.cancel_requested:
+            for job in self._ledger.all():
+                if _asked(job) == wanted and not job.state.final and job.job_id not in self._cancelling:
+                    if requests:
+                        job = await self._ledger.change(job.job_id, requests=job.requests + requests)
                     return job
             if len(self._queue) >= self._settings.max_queued_jobs:
                 raise QueueFull(f"{len(self._queue)} jobs wait already", _RETRY_AFTER_SECONDS)
@@ -92,8 +102,8 @@ class JobManager:
                     model_name=model_name,
                     use_cache=use_cache,
                     max_failed_files=max_failed_files,
-                    request_id=request_id,
-                    create_time=time.time(),
+                    requests=requests,
+                    create_time=now,
                     message="waits for a worker",
                 )
             )
@@ -102,19 +112,25 @@ class JobManager:
         return job
 
     async def cancel(self, job_id: str) -> Job:
-        """Cancels a job that has not ended, unless its end is decided this very moment. Raises JobNotFound."""
+        """Cancels a job that has not ended, for everyone whose request it answers. Raises JobNotFound.
+
+        Once its publishing has begun, its message says that it is too late.
+        """
         job = self._ledger.get(job_id)
-        if job.state.final or job.cancel_requested or job_id in self._settled:
+        if job_id in self._publishing and not job.state.final:
+            return self._ledger.progress(job_id, message="too late to cancel: the index is being published")
+        if job.state.final or job_id in self._settled or job_id in self._cancelling:
             return job
+        self._cancelling.add(job_id)
         if job_id in self._queue:
             self._queue.remove(job_id)
             self._settled.add(job_id)
             job = await self._end(job_id, JobState.CANCELLED, "cancelled before it ran")
             self._ended(job_id)
             return job
-        job = await self._ledger.change(job_id, cancel_requested=True, message="is being cancelled")
+        # First, so that the job cannot come to its publishing while the log is being written.
         self._interrupt(job_id)
-        return job
+        return await self._ledger.record(job_id, cancel_requested=True, message="is being cancelled")
 
     async def drain(self) -> None:
         """Takes no new jobs and interrupts the running ones; the next start resumes them."""
@@ -145,7 +161,8 @@ class JobManager:
 
     def _ended(self, job_id: str) -> None:
         self._running.pop(job_id, None)
-        self._settled.discard(job_id)
+        for decided in (self._settled, self._publishing, self._cancelling):
+            decided.discard(job_id)
         self._dispatch()
 
     async def _run(self, job_id: str) -> None:
@@ -158,6 +175,7 @@ class JobManager:
                     attempt=self._ledger.get(job_id).attempt + 1,
                     start_time=time.time(),
                     message="starts a worker",
+                    **_UNKNOWN_PACE,
                 )
                 try:
                     await self._attempt(job)
@@ -170,15 +188,15 @@ class JobManager:
             self._settled.add(job_id)
             await self._fail(job_id, error)
         except asyncio.CancelledError:
-            job = self._ledger.get(job_id)
-            if job.cancel_requested:
+            if job_id in self._cancelling:
                 await self._end(job_id, JobState.CANCELLED, "cancelled")
             else:  # an orderly shutdown, which is not held against the job
-                await self._ledger.change(
+                await self._ledger.record(
                     job_id,
                     state=JobState.QUEUED,
-                    attempt=max(0, job.attempt - 1),
+                    attempt=max(0, self._ledger.get(job_id).attempt - 1),
                     message="resumes when the service is back",
+                    **_UNKNOWN_PACE,
                 )
         except Exception:
             logger.exception("job %s: a defect", job_id)
@@ -206,7 +224,12 @@ class JobManager:
         )
         result = None
         while result is None:
-            done = await run_worker("ingest_service.worker", task, lambda update: self._update(job.job_id, update))
+            done = await run_worker(
+                "ingest_service.worker",
+                task,
+                lambda update: self._update(job.job_id, update),
+                self._settings.worker_silence_seconds,
+            )
             result = await self._publish(job, Outcome(**done))
         message = "nothing has changed; already published" if result.unchanged else "published"
         await self._end(
@@ -224,18 +247,21 @@ class JobManager:
         """The result of the job; None if the index that its worker found published has been deleted since."""
         # From here on a cancel comes too late: what follows takes a moment and must not be torn.
         self._settled.add(job.job_id)
+        self._publishing.add(job.job_id)
         try:
             return await self._versions.publish(job, outcome)
         except IndexNotFound:
             if outcome.staged:
                 raise
         self._settled.discard(job.job_id)
+        self._publishing.discard(job.job_id)
         if self._draining:  # it was spared the interruption because its end seemed decided
             raise asyncio.CancelledError
         return None
 
     def _update(self, job_id: str, update: dict[str, Any]) -> None:
-        update["stage"] = JobStage(update["stage"])
+        if "stage" in update:
+            update["stage"] = JobStage(update["stage"])
         if "file_errors" in update:
             update["file_errors"] = tuple(FileError(**error) for error in update["file_errors"])
         self._ledger.progress(job_id, **update)
@@ -247,7 +273,9 @@ class JobManager:
 
     async def _end(self, job_id: str, state: JobState, message: str, **changes: Any) -> Job:
         logger.info("job %s: %s: %s", job_id, state, message)
-        return await self._ledger.change(job_id, state=state, message=message, finish_time=time.time(), **changes)
+        return await self._ledger.record(
+            job_id, state=state, message=message, finish_time=time.time(), **_UNKNOWN_PACE, **changes
+        )
 
 
 def _empty(directory: Path) -> None:
@@ -257,3 +285,8 @@ def _empty(directory: Path) -> None:
                 shutil.rmtree(path)
             else:
                 path.unlink()
+
+
+def _asked(job: Job) -> tuple[str, str, str, bool, int | None]:
+    """What was asked for: equal jobs ask for the same."""
+    return (job.corpus_dir, job.corpus, job.model_name, job.use_cache, job.max_failed_files)

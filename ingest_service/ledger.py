@@ -3,15 +3,24 @@
 import asyncio
 import contextlib
 import dataclasses
+import functools
+import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from rag_papers.errors import Draining, JobNotFound
-from rag_papers.persist.job_log import Job, JobLog
+from rag_papers.errors import DiskFull, Draining, JobNotFound
+from rag_papers.persist.job_log import Job, JobLog, JobRequest
 
-_SECONDS_A_DAY = 86_400
+logger = logging.getLogger(__name__)
+
+SECONDS_A_DAY = 86_400
+
+REQUEST_ID_SECONDS = SECONDS_A_DAY
+"""How long a request_id stands for the job that it was first used for."""
+
+_COMPACT_AFTER = 1000  # lines that are added before the log is compacted, besides twice as many as there are jobs
 
 
 class JobLedger:
@@ -19,11 +28,14 @@ class JobLedger:
 
     def __init__(self, log: JobLog, *, retention_days: float, heartbeat_seconds: float) -> None:
         self._log = log
-        self._retention = retention_days * _SECONDS_A_DAY
+        self._retention = retention_days * SECONDS_A_DAY
         self._heartbeat = heartbeat_seconds
         self._jobs: dict[str, Job] = {}
         self._watchers: dict[str, set[asyncio.Event]] = {}
         self._closing = False
+        self._changing = asyncio.Lock()  # a change starts from what the one before it made
+        self._unwritten: set[str] = set()  # jobs whose present state the log does not have
+        self._added_lines = 0
         # One thread: lines reach the log in the order of the changes. The loop itself never waits for a disk.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="job-log")
 
@@ -33,7 +45,7 @@ class JobLedger:
         for job in await loop.run_in_executor(self._writer, self._log.load):
             self._jobs[job.job_id] = job
         self._forget()
-        await loop.run_in_executor(self._writer, self._log.rewrite, list(self._jobs.values()))
+        await self._compact(self._jobs)
         return [job for job in self._jobs.values() if not job.state.final]
 
     def get(self, job_id: str) -> Job:
@@ -48,19 +60,33 @@ class JobLedger:
         return sorted(self._jobs.values(), key=lambda job: (job.create_time, job.job_id), reverse=True)
 
     async def add(self, job: Job) -> Job:
-        """Records a new job."""
-        self._forget()
-        await self._write(job)
-        self._jobs[job.job_id] = job
+        """Records a new job. Raises DiskFull, or OSError for what else the disk does; there is no such job then."""
+        async with self._changing:
+            self._forget()
+            await self._write(job)
+            self._jobs[job.job_id] = job
         return job
 
     async def change(self, job_id: str, **changes: Any) -> Job:
-        """Records a change of state: it is in the log when anyone sees it."""
-        before, job = self.get(job_id), self._revised(job_id, changes)
-        await self._write(job)
-        # Applied anew if the job moved on while the line was being written. If not, what is shown is what was written,
-        # revision included, which must not fall at a restart.
-        return self._show(job if self.get(job_id) is before else self._revised(job_id, changes))
+        """Makes a change of state: it is in the log when anyone sees it. Raises as `add`; nothing has changed then."""
+        async with self._changing:
+            before, job = self.get(job_id), self._revised(job_id, changes)
+            await self._write(job)
+            return self._show_written(before, job, changes)
+
+    async def record(self, job_id: str, **changes: Any) -> Job:
+        """Records a change that is a fact, as the end of a job is: shown even if the log cannot take it.
+
+        The log has it as soon as it takes lines again. A restart before that resumes the job from its last line.
+        """
+        async with self._changing:
+            before, job = self.get(job_id), self._revised(job_id, changes)
+            try:
+                await self._write(job)
+            except (DiskFull, OSError) as error:
+                self._unwritten.add(job_id)
+                logger.error("job %s: the job log does not have that it is %s: %s", job_id, job.state, error)
+            return self._show_written(before, job, changes)
 
     def progress(self, job_id: str, **changes: Any) -> Job:
         """Shows a change that a restart may forget."""
@@ -113,6 +139,11 @@ class JobLedger:
         }
         return dataclasses.replace(job, **changes | fixed)
 
+    def _show_written(self, before: Job, job: Job, changes: dict[str, Any]) -> Job:
+        # Applied anew if the job moved on while the line was being written. If not, what is shown is what was written,
+        # revision included, which must not fall at a restart.
+        return self._show(job if self.get(job.job_id) is before else self._revised(job.job_id, changes))
+
     def _show(self, job: Job) -> Job:
         self._jobs[job.job_id] = job
         for changed in self._watchers.get(job.job_id, ()):
@@ -120,13 +151,36 @@ class JobLedger:
         return job
 
     async def _write(self, job: Job) -> None:
+        late = [self._jobs[job_id] for job_id in self._unwritten if job_id != job.job_id and job_id in self._jobs]
+
         def append() -> None:
-            self._log.append(job, durable=True)
+            for line in (*late, job):
+                self._log.append(line, durable=True)
 
         await asyncio.get_running_loop().run_in_executor(self._writer, append)
+        self._unwritten.clear()
+        self._added_lines += 1 + len(late)
+        if self._added_lines > _COMPACT_AFTER + 2 * len(self._jobs):
+            await self._compact(self._jobs | {job.job_id: job})
+
+    async def _compact(self, jobs: Mapping[str, Job]) -> None:
+        """Leaves one line a job in the log; if there is no space for that, the log stays as it is."""
+        rewrite = functools.partial(self._log.rewrite, list(jobs.values()))
+        try:
+            await asyncio.get_running_loop().run_in_executor(self._writer, rewrite)
+        except OSError as error:
+            logger.warning("the job log is not compacted: %s", error)
+        self._added_lines = 0
 
     def _forget(self) -> None:
-        oldest = time.time() - self._retention
+        now = time.time()
         for job in list(self._jobs.values()):
-            if job.finish_time is not None and job.finish_time < oldest:
+            if job.finish_time is None or job.finish_time >= now - self._retention:
+                continue
+            if not any(stands(request, now) for request in job.requests):
                 del self._jobs[job.job_id]
+
+
+def stands(request: JobRequest, now: float) -> bool:
+    """Whether the id of a request still stands for its job at `now`, seconds since the epoch."""
+    return now - request.time < REQUEST_ID_SECONDS

@@ -15,11 +15,17 @@ from rag_papers.errors import BY_REASON, Internal, WorkerLost
 _LONGEST_LINE = 16 << 20
 
 
-async def run_worker(module: str, task: Any, on_update: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+async def run_worker(
+    module: str,
+    task: Any,
+    on_update: Callable[[dict[str, Any]], None],
+    silence_seconds: float | None = None,
+) -> dict[str, Any]:
     """Runs `module` in a process of its own on `task`, a dataclass; returns what it is done with.
 
-    Raises the RagError that the worker reports, or WorkerLost if it ends without a word. Cancelling the call kills the
-    process: whatever it has written is either complete in the cache or scrap in the staging directory.
+    Raises the RagError that the worker reports, or WorkerLost if it ends without a word or says nothing for
+    `silence_seconds`. Cancelling the call kills the process: whatever it has written is either complete in the cache or
+    scrap in the staging directory.
     """
     process = await asyncio.create_subprocess_exec(
         sys.executable,
@@ -36,8 +42,12 @@ async def run_worker(module: str, task: Any, on_update: Callable[[dict[str, Any]
         process.stdin.write(json.dumps(dataclasses.asdict(task)).encode() + b"\n")
         with contextlib.suppress(ConnectionError):
             await process.stdin.drain()
-        async for text in process.stdout:
-            if not text.endswith(b"\n"):  # the worker died while it wrote
+        while True:
+            try:
+                text = await asyncio.wait_for(process.stdout.readline(), silence_seconds)
+            except TimeoutError:
+                raise WorkerLost(f"the worker process gave no sign of life for {silence_seconds:g} s") from None
+            if not text.endswith(b"\n"):  # the worker ended, or died while it wrote
                 break
             for kind, content in json.loads(text).items():
                 match kind:

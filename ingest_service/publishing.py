@@ -27,8 +27,8 @@ class Publisher:
         """Moves what the worker built to its place and points the job's corpus to it.
 
         The index comes first, the pointer last: a reader sees the old version or the new one. Publishing again what is
-        active already changes nothing. Raises IndexNotFound if the worker built nothing because the index was there,
-        and it has been deleted since.
+        active already changes nothing, and is no news unless this very job did so before a crash. Raises IndexNotFound
+        if the worker built nothing because the index was there, and it has been deleted since.
         """
         with disk_full_is_an_error_of_ours():
             if outcome.staged:
@@ -36,12 +36,13 @@ class Publisher:
                 publish(staging, self._paths.indexes, read_manifest(staging, outcome.corpus_id))
             manifest = read_manifest(self._paths.indexes / outcome.corpus_id)
             current = self._corpora.all().get(job.corpus)
-            unchanged = current is not None and current.active.corpus_id == outcome.corpus_id
-            if current is not None and unchanged:
+            if current is not None and current.active.corpus_id == outcome.corpus_id:
                 version = current.active
+                unchanged = version.job_id != job.job_id
             else:
                 version = Version(corpus_id=outcome.corpus_id, publish_time=time.time(), job_id=job.job_id)
                 self._corpora.publish(job.corpus, version)
+                unchanged = False
         info = IndexInfo.of(manifest, corpus=job.corpus, active=True, create_time=version.publish_time)
         return JobResult(
             index=info, embed_hits=outcome.embed_hits, embed_misses=outcome.embed_misses, unchanged=unchanged

@@ -5,6 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+from ingest_service.pace import Pace
 from rag_papers.persist.job_log import JobStage
 
 
@@ -45,8 +46,10 @@ class Outcome:
 class Report(Protocol):
     """Takes what a job's watchers may see: fields of Job by name."""
 
-    def __call__(self, stage: JobStage, fraction: float, message: str, **fields: Any) -> None:
-        """`fraction` is the share of the stage that is done, in [0, 1]."""
+    def __call__(
+        self, stage: JobStage, fraction: float, message: str, *, pace: Pace | None = None, **fields: Any
+    ) -> None:
+        """`fraction` is the share of the stage that is done, in [0, 1]; `pace` is the speed of it, where it has one."""
 
 
 SPANS: Mapping[JobStage, tuple[float, float]] = {

@@ -88,6 +88,9 @@ class Settings:
     max_workers: int = _setting(2, "jobs that run at once", unit="jobs", low=1)
     max_queued_jobs: int = _setting(100, "jobs that may wait", unit="jobs", low=1)
     max_job_attempts: int = _setting(3, "how often a job is started before it fails for good", unit="attempts", low=1)
+    worker_silence_seconds: float = _setting(
+        60.0, "how long a worker may give no sign of life before it is killed and replaced", unit="seconds", low=1
+    )
     job_retention_days: float = _setting(7.0, "how long ended jobs are remembered", unit="days", low=0)
     keep_versions: int = _setting(
         3, "versions of a corpus that are kept when one is published, that one included", unit="versions", low=1

@@ -26,6 +26,29 @@ class Embedded:
     """Texts whose vector the model computed; a text that occurs twice is computed once and counts each time."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Advance:
+    """How far the embedding of some passages has come; advances of different passages can be added."""
+
+    passages: int = 0
+    """All of them, a text that occurs twice counted twice, as in the other numbers of passages."""
+    characters: int = 0
+    """Length of all of them."""
+    done: int = 0
+    """Passages that have their vector."""
+    computed: int = 0
+    """Those of them whose vector the model computed."""
+    computed_characters: int = 0
+    """Length of the texts that the model has computed, a text that occurs twice counted once."""
+    missing_characters: int = 0
+    """Length of the texts that were not stored, computed by now or not, counted likewise."""
+
+    def __add__(self, other: "Advance") -> "Advance":
+        mine, others = dataclasses.astuple(self), dataclasses.astuple(other)
+        names = (field.name for field in dataclasses.fields(self))
+        return Advance(**dict(zip(names, map(sum, zip(mine, others, strict=True)), strict=True)))
+
+
 class CachingEncoder:
     """An encoder behind the embedding cache."""
 
@@ -34,9 +57,9 @@ class CachingEncoder:
         self._store = store
 
     def encode(
-        self, texts: Sequence[str], policy: CachePolicy = USE, on_progress: Callable[[int], None] | None = None
+        self, texts: Sequence[str], policy: CachePolicy = USE, on_progress: Callable[[Advance], None] | None = None
     ) -> Embedded:
-        """The vectors of `texts`; `on_progress` is told, after every batch, how many texts have their vector."""
+        """The vectors of `texts`; `on_progress` is told, after every batch that is computed, how far they have come."""
         # As in the keys: of two spellings that share an entry it must not matter which one came first.
         texts = [unicodedata.normalize("NFC", text) for text in texts]
         keys = [self._key(text) for text in texts]
@@ -48,7 +71,13 @@ class CachingEncoder:
                     known[key] = np.frombuffer(entry.value, "<f4")
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         hits = sum(key in known for key in keys)
-        done, repeats = hits, Counter(keys)
+        repeats = Counter(keys)
+        advance = Advance(
+            passages=len(texts),
+            characters=sum(map(len, texts)),
+            done=hits,
+            missing_characters=sum(map(len, missing.values())),
+        )
         keys_missing, texts_missing = list(missing), list(missing.values())
         # Stored batch by batch: one of them is what a crash can lose.
         for batch in self.encoder.batches(texts_missing):
@@ -59,9 +88,12 @@ class CachingEncoder:
                 self._store.put_many(
                     CacheTable.EMBEDDINGS, {key: vector.astype("<f4").tobytes() for key, vector in fresh.items()}
                 )
-            done += sum(repeats[key] for key in fresh)
+            computed = sum(repeats[key] for key in fresh)
+            advance += Advance(
+                done=computed, computed=computed, computed_characters=sum(len(missing[key]) for key in fresh)
+            )
             if on_progress:
-                on_progress(done)
+                on_progress(advance)
         vectors = np.empty((len(keys), dim), np.float32)
         for row, key in enumerate(keys):
             vectors[row] = known[key]

@@ -4,6 +4,7 @@ A line holds the whole job after the change; the last line of a job counts. A to
 fields that a later version wrote are tolerated and reported.
 """
 
+import contextlib
 import dataclasses
 import json
 import logging
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from rag_papers.persist.files import fsync_directory, write_atomic
-from rag_papers.persist.index_store import FileError, IndexInfo
+from rag_papers.persist.index_store import FileError, IndexInfo, disk_full_is_an_error_of_ours
 
 logger = logging.getLogger(__name__)
 
@@ -62,6 +63,15 @@ class JobResult:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class JobRequest:
+    """A call that asked for a job under an id of its own."""
+
+    request_id: str
+    time: float
+    """When it came, seconds since the epoch."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
     """One run of ingestion. Times are seconds since the epoch."""
 
@@ -73,7 +83,8 @@ class Job:
     create_time: float
     max_failed_files: int | None = None
     """The job fails when more files than this cannot be ingested; None: however many they are."""
-    request_id: str = ""
+    requests: tuple[JobRequest, ...] = ()
+    """The calls with a request_id that this job is the answer to."""
     state: JobState = JobState.QUEUED
     stage: JobStage | None = None
     progress: float = 0.0
@@ -89,6 +100,10 @@ class Job:
     files_failed: int = 0
     passages_total: int = 0
     passages_done: int = 0
+    passages_per_second: float | None = None
+    """Passages that the model embeds in a second; None while that is unknown."""
+    remaining_seconds: float | None = None
+    """Until every passage has its vector; None while that is unknown."""
     file_errors: tuple[FileError, ...] = ()
     error: JobFailure | None = None
     result: JobResult | None = None
@@ -100,6 +115,7 @@ class Job:
         values["state"] = JobState(values["state"])
         values["stage"] = JobStage(values["stage"]) if values.get("stage") else None
         values["file_errors"] = tuple(FileError(**_known(FileError, item)) for item in values.get("file_errors", ()))
+        values["requests"] = tuple(JobRequest(**_known(JobRequest, item)) for item in values.get("requests", ()))
         if values.get("error"):
             values["error"] = JobFailure(**_known(JobFailure, values["error"]))
         if values.get("result"):
@@ -141,17 +157,28 @@ class JobLog:
         write_atomic(self._path, b"".join(_line(job) for job in jobs))
 
     def append(self, job: Job, *, durable: bool) -> None:
-        """Adds the job's present state; `durable` waits until the device has it."""
+        """Adds the job's present state; `durable` waits until the device has it.
+
+        Raises DiskFull, or OSError for what else the disk does; the log is then as it was before.
+        """
         if self._file is None:
             self._file = self._path.open("a+b", buffering=0)
             fsync_directory(self._path.parent)
         data = _line(job)
         if self._torn():
             data = b"\n" + data
-        while data:  # a disk that fills up takes a part of it first, and raises then
-            data = data[self._file.write(data) :]
-        if durable:
-            os.fsync(self._file.fileno())
+        before = self._file.seek(0, os.SEEK_END)
+        try:
+            with disk_full_is_an_error_of_ours():
+                while data:  # a disk that fills up takes a part of it first, and raises then
+                    data = data[self._file.write(data) :]
+                if durable:
+                    os.fsync(self._file.fileno())
+        except BaseException:
+            # What is reported as not recorded must not come back at the next start.
+            with contextlib.suppress(OSError):
+                self._file.truncate(before)
+            raise
 
     def _torn(self) -> bool:
         """Whether the last line has no end: what is added next would be lost with it."""

@@ -76,8 +76,9 @@ class StartIngestRequest(_message.Message):
     use_cache: _builtins.bool
     """Whether cached embeddings and an index that is already published may be reused. Default: true."""
     request_id: _builtins.str
-    """Caller-made id, at most 128 characters: a repeated request with the same id returns the first one's job.
-    Empty: every request is its own.
+    """Caller-made id, at most 128 characters: for 24 hours a repeated request with the same id returns the first one's
+    job, also after the job's end; one with the same id and other content is refused with REQUEST_ID_REUSED. Requests of
+    different ids share a job while it waits or runs. Empty: nothing is remembered after the job's end.
     """
     max_failed_files: _builtins.int
     """The job fails with TOO_MANY_FAILED_FILES as soon as more files than this have failed, as Job.files_failed counts
@@ -117,7 +118,7 @@ class StartIngestResponse(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def job(self) -> _resources_pb2.Job:
-        """The queued job, or the earlier one of the same request_id."""
+        """The queued job, or the earlier one that this request shares."""
 
     def __init__(
         self,
@@ -319,7 +320,9 @@ class CancelJobResponse(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def job(self) -> _resources_pb2.Job:
-        """The job after the request. A running job reaches CANCELLED a moment later; one that had ended is unchanged."""
+        """The job after the request. A running job reaches CANCELLED a moment later, unless its message says that it is too
+        late; one that had ended is unchanged.
+        """
 
     def __init__(
         self,

@@ -112,7 +112,8 @@ class IngestServiceServicer:
     """
 
     def StartIngest(self, request, context):
-        """Queues a job that ingests a directory, and returns at once.
+        """Queues a job that ingests a directory, and returns at once. While an equal job, one of the same directory, corpus,
+        model and use_cache, waits or runs, it returns that one instead: the callers share it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -141,7 +142,9 @@ class IngestServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def CancelJob(self, request, context):
-        """Cancels a job: a queued one at once, a running one within seconds. Harmless on a job that has ended.
+        """Cancels a job: a queued one at once, a running one within seconds, and for every caller whose request it answers.
+        Harmless on a job that has ended. Once the publishing of the index has begun it is too late: the job goes on to
+        SUCCEEDED, and its message says so.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,9 @@ class IngestServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> IngestServiceAsyncStub: ...
     StartIngest: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.StartIngestRequest, _ingest_pb2.StartIngestResponse]
-    """Queues a job that ingests a directory, and returns at once."""
+    """Queues a job that ingests a directory, and returns at once. While an equal job, one of the same directory, corpus,
+    model and use_cache, waits or runs, it returns that one instead: the callers share it.
+    """
     GetJob: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.GetJobRequest, _ingest_pb2.GetJobResponse]
     """Returns a job as it is now."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ListJobsRequest, _ingest_pb2.ListJobsResponse]
@@ -44,7 +46,10 @@ class IngestServiceStub:
     state. Changes that a slow reader missed are merged. The stream ends OK also when the job failed.
     """
     CancelJob: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.CancelJobRequest, _ingest_pb2.CancelJobResponse]
-    """Cancels a job: a queued one at once, a running one within seconds. Harmless on a job that has ended."""
+    """Cancels a job: a queued one at once, a running one within seconds, and for every caller whose request it answers.
+    Harmless on a job that has ended. Once the publishing of the index has begun it is too late: the job goes on to
+    SUCCEEDED, and its message says so.
+    """
     ListIndexes: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ListIndexesRequest, _ingest_pb2.ListIndexesResponse]
     """Lists the published versions, corpora in name order, newest version first."""
     GetIndex: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.GetIndexRequest, _ingest_pb2.GetIndexResponse]
@@ -85,7 +90,9 @@ class IngestServiceAsyncStub(IngestServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartIngest: _aio.UnaryUnaryMultiCallable[_ingest_pb2.StartIngestRequest, _ingest_pb2.StartIngestResponse]  # type: ignore[assignment]
-    """Queues a job that ingests a directory, and returns at once."""
+    """Queues a job that ingests a directory, and returns at once. While an equal job, one of the same directory, corpus,
+    model and use_cache, waits or runs, it returns that one instead: the callers share it.
+    """
     GetJob: _aio.UnaryUnaryMultiCallable[_ingest_pb2.GetJobRequest, _ingest_pb2.GetJobResponse]  # type: ignore[assignment]
     """Returns a job as it is now."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ListJobsRequest, _ingest_pb2.ListJobsResponse]  # type: ignore[assignment]
@@ -95,7 +102,10 @@ class IngestServiceAsyncStub(IngestServiceStub):
     state. Changes that a slow reader missed are merged. The stream ends OK also when the job failed.
     """
     CancelJob: _aio.UnaryUnaryMultiCallable[_ingest_pb2.CancelJobRequest, _ingest_pb2.CancelJobResponse]  # type: ignore[assignment]
-    """Cancels a job: a queued one at once, a running one within seconds. Harmless on a job that has ended."""
+    """Cancels a job: a queued one at once, a running one within seconds, and for every caller whose request it answers.
+    Harmless on a job that has ended. Once the publishing of the index has begun it is too late: the job goes on to
+    SUCCEEDED, and its message says so.
+    """
     ListIndexes: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ListIndexesRequest, _ingest_pb2.ListIndexesResponse]  # type: ignore[assignment]
     """Lists the published versions, corpora in name order, newest version first."""
     GetIndex: _aio.UnaryUnaryMultiCallable[_ingest_pb2.GetIndexRequest, _ingest_pb2.GetIndexResponse]  # type: ignore[assignment]
@@ -139,7 +149,9 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ingest_pb2.StartIngestRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.StartIngestResponse, _abc.Awaitable[_ingest_pb2.StartIngestResponse]]:
-        """Queues a job that ingests a directory, and returns at once."""
+        """Queues a job that ingests a directory, and returns at once. While an equal job, one of the same directory, corpus,
+        model and use_cache, waits or runs, it returns that one instead: the callers share it.
+        """
 
     @_abc_1.abstractmethod
     def GetJob(
@@ -173,7 +185,10 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _ingest_pb2.CancelJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.CancelJobResponse, _abc.Awaitable[_ingest_pb2.CancelJobResponse]]:
-        """Cancels a job: a queued one at once, a running one within seconds. Harmless on a job that has ended."""
+        """Cancels a job: a queued one at once, a running one within seconds, and for every caller whose request it answers.
+        Harmless on a job that has ended. Once the publishing of the index has begun it is too late: the job goes on to
+        SUCCEEDED, and its message says so.
+        """
 
     @_abc_1.abstractmethod
     def ListIndexes(

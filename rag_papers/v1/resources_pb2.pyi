@@ -118,6 +118,8 @@ class Job(_message.Message):
     ERROR_FIELD_NUMBER: _builtins.int
     RESULT_FIELD_NUMBER: _builtins.int
     MAX_FAILED_FILES_FIELD_NUMBER: _builtins.int
+    PASSAGES_PER_SECOND_FIELD_NUMBER: _builtins.int
+    REMAINING_SECONDS_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Server-made, unguessable, unique."""
     state: Global___JobState.ValueType
@@ -156,6 +158,15 @@ class Job(_message.Message):
     """Passages that have their vector."""
     max_failed_files: _builtins.int
     """The job fails when more files than this have failed; unset: it does not."""
+    passages_per_second: _builtins.float
+    """Passages that the model embeds in a second, over the last ten seconds; passages found in the cache do not count. Set
+    while passages are being embedded, from the second batch on.
+    """
+    remaining_seconds: _builtins.float
+    """Seconds until every passage has its vector, estimated from the work of the last ten; writing and verifying the index
+    comes after that. Passages that have not been looked up in the cache yet count as if they had to be computed, so that
+    it is too long where they are there. Set and unset with passages_per_second.
+    """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When the job was queued."""
@@ -207,14 +218,25 @@ class Job(_message.Message):
         error: Global___JobError | None = ...,
         result: Global___JobResult | None = ...,
         max_failed_files: _builtins.int | None = ...,
+        passages_per_second: _builtins.float | None = ...,
+        remaining_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_failed_files", b"_max_failed_files", "create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "max_failed_files", b"max_failed_files", "result", b"result", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_failed_files", b"_max_failed_files", "_passages_per_second", b"_passages_per_second", "_remaining_seconds", b"_remaining_seconds", "create_time", b"create_time", "error", b"error", "finish_time", b"finish_time", "max_failed_files", b"max_failed_files", "passages_per_second", b"passages_per_second", "remaining_seconds", b"remaining_seconds", "result", b"result", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_failed_files", b"_max_failed_files", "attempt", b"attempt", "corpus", b"corpus", "corpus_dir", b"corpus_dir", "create_time", b"create_time", "error", b"error", "file_errors", b"file_errors", "files_done", b"files_done", "files_failed", b"files_failed", "files_skipped", b"files_skipped", "files_total", b"files_total", "finish_time", b"finish_time", "job_id", b"job_id", "max_failed_files", b"max_failed_files", "message", b"message", "model_name", b"model_name", "passages_done", b"passages_done", "passages_total", b"passages_total", "progress", b"progress", "result", b"result", "revision", b"revision", "stage", b"stage", "start_time", b"start_time", "state", b"state", "use_cache", b"use_cache"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_failed_files", b"_max_failed_files", "_passages_per_second", b"_passages_per_second", "_remaining_seconds", b"_remaining_seconds", "attempt", b"attempt", "corpus", b"corpus", "corpus_dir", b"corpus_dir", "create_time", b"create_time", "error", b"error", "file_errors", b"file_errors", "files_done", b"files_done", "files_failed", b"files_failed", "files_skipped", b"files_skipped", "files_total", b"files_total", "finish_time", b"finish_time", "job_id", b"job_id", "max_failed_files", b"max_failed_files", "message", b"message", "model_name", b"model_name", "passages_done", b"passages_done", "passages_per_second", b"passages_per_second", "passages_total", b"passages_total", "progress", b"progress", "remaining_seconds", b"remaining_seconds", "result", b"result", "revision", b"revision", "stage", b"stage", "start_time", b"start_time", "state", b"state", "use_cache", b"use_cache"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_failed_files: _TypeAlias = _typing.Literal["max_failed_files"]  # noqa: Y015
     _WhichOneofArgType__max_failed_files: _TypeAlias = _typing.Literal["_max_failed_files", b"_max_failed_files"]  # noqa: Y015
+    _WhichOneofReturnType__passages_per_second: _TypeAlias = _typing.Literal["passages_per_second"]  # noqa: Y015
+    _WhichOneofArgType__passages_per_second: _TypeAlias = _typing.Literal["_passages_per_second", b"_passages_per_second"]  # noqa: Y015
+    _WhichOneofReturnType__remaining_seconds: _TypeAlias = _typing.Literal["remaining_seconds"]  # noqa: Y015
+    _WhichOneofArgType__remaining_seconds: _TypeAlias = _typing.Literal["_remaining_seconds", b"_remaining_seconds"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_failed_files) -> _WhichOneofReturnType__max_failed_files | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__passages_per_second) -> _WhichOneofReturnType__passages_per_second | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__remaining_seconds) -> _WhichOneofReturnType__remaining_seconds | None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
 

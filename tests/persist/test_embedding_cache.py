@@ -122,7 +122,7 @@ def test_progress_is_told_after_every_batch_and_ends_with_all(cache: CachingEnco
     texts = words(2 * BATCH + 1)
     cache.encode(texts[:10])
     told: list[int] = []
-    cache.encode(texts + texts[:20], on_progress=told.append)
+    cache.encode(texts + texts[:20], on_progress=lambda advance: told.append(advance.done))
     assert told == sorted(told)
     assert len(told) == 2
     assert told[-1] == len(texts) + 20

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rag_papers.persist.index_store import IndexInfo
-from rag_papers.persist.job_log import FileError, Job, JobFailure, JobLog, JobResult, JobStage, JobState
+from rag_papers.persist.job_log import FileError, Job, JobFailure, JobLog, JobRequest, JobResult, JobStage, JobState
 
 from .processes import run_python
 
@@ -35,7 +35,7 @@ INDEX = IndexInfo(
 SUCCEEDED = dataclasses.replace(
     QUEUED,
     job_id="job-2",
-    request_id="request",
+    requests=(JobRequest(request_id="request", time=1_700_000_000.5),),
     state=JobState.SUCCEEDED,
     stage=JobStage.SAVE,
     progress=1.0,
@@ -52,6 +52,8 @@ SUCCEEDED = dataclasses.replace(
     files_failed=1,
     passages_total=3,
     passages_done=3,
+    passages_per_second=2.5,
+    remaining_seconds=0.0,
     file_errors=(FileError(path="corpus.jsonl:17", reason="NOT_JSON", message="line 17: \x00 ”"),),
     result=JobResult(index=INDEX, embed_hits=1, embed_misses=2, unchanged=False),
 )
@@ -221,6 +223,7 @@ class TestDamage:
             """
             import dataclasses, resource, sys
             from pathlib import Path
+            from rag_papers.errors import DiskFull
             from rag_papers.persist.job_log import Job, JobLog
 
             log = JobLog(Path(sys.argv[1]))
@@ -231,15 +234,15 @@ class TestDamage:
             resource.setrlimit(resource.RLIMIT_FSIZE, (size + 100, unlimited[1]))
             try:
                 log.append(dataclasses.replace(job, job_id="2"), durable=True)
-            except OSError as error:
-                print(error.strerror)
+            except DiskFull as error:
+                print(error.reason)
             resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
             log.append(dataclasses.replace(job, job_id="3"), durable=True)
             print(*(job.job_id for job in log.load()))
             """,
             path,
         )
-        assert result.stdout.splitlines() == ["File too large", "1 3"], result.stderr
+        assert result.stdout.splitlines() == ["DISK_FULL", "1 3"], result.stderr
 
 
 class TestLaterVersions:
@@ -264,7 +267,7 @@ class TestLaterVersions:
     def test_lines_of_an_earlier_version_get_the_defaults_of_this_one(self, log: JobLog, path: Path) -> None:
         write(path, QUEUED)
         document = json.loads(path.read_bytes())
-        for name in ("cancel_requested", "request_id", "file_errors", "stage", "result", "error", "attempt"):
+        for name in ("cancel_requested", "requests", "file_errors", "stage", "result", "error", "attempt"):
             del document[name]
         path.write_text(json.dumps(document) + "\n")
         assert log.load() == [QUEUED]

@@ -90,4 +90,4 @@ def cancel(client: "IngestClient", as_json: bool, job_id: str) -> None:
     job = client.cancel_job(job_id)
     emit(CancelJobResponse(job=job), [f"{job.job_id}  {jobview.state(job)}"], as_json=as_json)
     if not job.HasField("finish_time"):
-        click.echo("the job stops in a moment", err=True)
+        click.echo(clean(job.message), err=True)

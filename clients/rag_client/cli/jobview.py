@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rag_client.cli.output import fields
-from rag_client.cli.text import clean, counted, moment
+from rag_client.cli.text import clean, counted, duration, moment
 
 if TYPE_CHECKING:
     from rag_papers.v1.resources_pb2 import FileError, Job
@@ -42,8 +42,15 @@ def phase(job: "Job") -> str:
 
 
 def passages(job: "Job") -> str:
-    """How far the embedding has come; empty before there is anything to embed."""
-    return f"{job.passages_done}/{counted(job.passages_total, 'passage', 'passages')}" if job.passages_total else ""
+    """How far the embedding has come, how fast it is and how long it takes; empty before there is anything to embed."""
+    if not job.passages_total:
+        return ""
+    parts = [f"{job.passages_done}/{counted(job.passages_total, 'passage', 'passages')}"]
+    if job.HasField("passages_per_second"):
+        parts.append(f"{job.passages_per_second:.{0 if job.passages_per_second >= 10 else 1}f}/s")
+    if job.HasField("remaining_seconds"):
+        parts.append(f"{duration(1000 * round(job.remaining_seconds))} left")
+    return ", ".join(parts)
 
 
 def details(job: "Job") -> Iterator[str]:

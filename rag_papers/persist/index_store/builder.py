@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -52,7 +54,9 @@ class IndexBuilder:
 
     def write_array(self, name: str, array: npt.NDArray[Any]) -> None:
         """Writes an array of numbers."""
-        np.save(self.directory / name, array, allow_pickle=False)
+        with (self.directory / name).open("wb") as file:
+            # Into a real file numpy writes in a way of its own, whose error does not say that there is no space left.
+            np.lib.format.write_array(SimpleNamespace(write=file.write), array, allow_pickle=False)
 
     def write_postings(self, postings: Postings) -> None:
         """Writes the arrays of a BM25 index."""
@@ -61,7 +65,14 @@ class IndexBuilder:
 
     def create_vectors(self, count: int, dim: int) -> npt.NDArray[np.float32]:
         """A mapped float32 (count, dim) array to fill in; what is put into it is in the file."""
-        return np.lib.format.open_memmap(self.directory / VECTORS, "w+", np.float32, (count, dim))
+        path = self.directory / VECTORS
+        vectors = np.lib.format.open_memmap(path, "w+", np.float32, (count, dim))
+        if hasattr(
+            os, "posix_fallocate"
+        ):  # a full disk is an error here; met by writing to the map it kills the process
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        return vectors
 
     def write_graph(self, vectors: npt.NDArray[np.float32], on_progress: Callable[[int], None]) -> None:
         """Writes the approximate index of `vectors` (n, dim); `on_progress` is told how many of them are in it."""
