@@ -8,7 +8,7 @@ from rag_papers.errors import ModelUnavailable
 from rag_papers.persist.model_store import FrozenModel, ModelFacts, ModelStore
 from rag_papers.retrieval.encoders import FP32, Encoder, SentenceTransformerEncoder
 from rag_papers.retrieval.encoders.freezing import NotFreezable, freeze
-from rag_papers.retrieval.encoders.frozen import FrozenEncoder
+from rag_papers.retrieval.encoders.frozen import FrozenEncoder, cores
 
 logger = logging.getLogger(__name__)
 
@@ -36,8 +36,10 @@ def prepare(store: ModelStore, reference: SentenceTransformerEncoder) -> Prepare
 
 
 def frozen(store: ModelStore, identity: str, name: str) -> FrozenEncoder:
-    """The encoder of a model that has been frozen. Raises ModelUnavailable if it has not, or is damaged."""
-    return FrozenEncoder(store.verified(identity).directory, name=name, identity=identity)
+    """The encoder, for many texts, of a model that has been frozen. Raises ModelUnavailable if it has not, or is
+    damaged.
+    """
+    return FrozenEncoder(store.verified(identity).directory, name=name, identity=identity, at_once=cores())
 
 
 def fastest(store: ModelStore, encoder: Encoder, fall_back: Callable[[str], None]) -> Encoder:

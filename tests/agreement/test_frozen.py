@@ -117,12 +117,12 @@ def test_facts_are_those_of_the_reference(model: Model) -> None:
 
 
 def test_a_vector_is_a_function_of_its_text_alone(model: Model) -> None:
-    """Byte for byte, whatever the batch, the order and the number of threads."""
+    """Byte for byte, whatever the batch, the order, the number of threads and of batches at once."""
     texts = list(dict.fromkeys(texts_of(model)))[-120:]
     expected = {text: model.frozen.encode([text]).tobytes() for text in texts}
     dice = random.Random(4)
-    one_thread = FrozenEncoder(model.directory, name="x", identity="x", threads=1)
-    for encoder in (model.frozen, one_thread):
+    others = [FrozenEncoder(model.directory, name="x", identity="x", at_once=number) for number in (1, 3)]
+    for encoder in (model.frozen, *others):
         for _ in range(2):
             some = dice.sample(texts, dice.randint(2, len(texts)))
             assert [row.tobytes() for row in encoder.encode(some)] == [expected[text] for text in some]
