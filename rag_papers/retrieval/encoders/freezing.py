@@ -4,7 +4,6 @@ import dataclasses
 import json
 import logging
 import shutil
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,10 +55,9 @@ class NotFreezable(Exception):
 def freeze(files: ModelFiles, directory: Path, precision: str = FP32) -> None:
     """Writes the frozen model into `directory`, which is empty. Raises NotFreezable, ModelUnavailable and OSError.
 
-    The model is looked at before it is loaded, so that one which is not understood costs no time.
+    Loads torch for good; `freezing_process.freeze_apart` does the same and leaves nothing behind. The model is looked
+    at before it is loaded, so that one which is not understood costs no time.
     """
-    if "usearch" in sys.modules and "torch" not in sys.modules:
-        raise NotFreezable("usearch, whose C++ runtime torch then takes for its own, was imported before torch")
     reference = SentenceTransformerEncoder(files, device="cpu")  # where the frozen one runs
     settings = _understood(reference.configuration)
     expected = reference.encode(TEXTS)
