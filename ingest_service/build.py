@@ -22,6 +22,7 @@ from ingest_service.scan import Scan, SourceFile, open_regular, scan
 from ingest_service.task import Outcome, Report, Task
 from rag_papers.errors import FormatUnsupported, IndexDamaged, IndexNotFound, NoPapers, TooManyFailedFiles
 from rag_papers.persist import caching
+from rag_papers.persist.cache_limits import CacheLimits, TableLimits
 from rag_papers.persist.embedding_cache import Advance, CachingEncoder
 from rag_papers.persist.index_store import (
     DOCUMENTS,
@@ -39,7 +40,7 @@ from rag_papers.persist.index_store import (
 from rag_papers.persist.job_log import JobStage
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.preparing import fastest
-from rag_papers.persist.sqlite_store import SqliteStore
+from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
 from rag_papers.retrieval import bm25
 from rag_papers.retrieval.analysis import ANALYZER, terms
 from rag_papers.retrieval.encoders import Encoder, open_encoder
@@ -281,7 +282,8 @@ def _embed(
 ) -> tuple[int, int]:
     """Fills `vectors`, those of vectors.npy; returns how many were reused and how many were computed."""
     count = len(vectors)
-    store = SqliteStore(Path(task.cache_db))
+    limits = CacheLimits(tables={CacheTable.EMBEDDINGS: TableLimits(**task.embedding_limits)})
+    store = SqliteStore(Path(task.cache_db), limits)
     caching_encoder = CachingEncoder(encoder, store)
     passages = builder.passages()
     pace = Pace(count)
