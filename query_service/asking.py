@@ -9,6 +9,7 @@ from typing import Generic, Protocol, TypeVar
 from query_service.catalog import Catalog
 from query_service.config import AskConfig
 from query_service.encoders import CallVectors, Encoders
+from query_service.events import Listener, to_nobody
 from query_service.evidence import Coverage, RankedPassage
 from query_service.generators import GENERATORS
 from query_service.generators.base import DraftSentence
@@ -30,9 +31,6 @@ logger = logging.getLogger(__name__)
 
 PIPELINE = "2"
 """Version of the steps and the verifier; changed when an equal question may get another answer."""
-
-NO_ANSWER = "The papers do not say."
-"""The answer of an abstention."""
 
 ResponseT = TypeVar("ResponseT")
 ResponseT_co = TypeVar("ResponseT_co", covariant=True)
@@ -76,6 +74,8 @@ class Answer:
     issues: tuple[Issue, ...]
     intent: Intent
     path: tuple[Step, ...]
+    steps_skipped: tuple[Step, ...]
+    """Left out for want of time; such an answer is not cached."""
     context_chars: int
     repair_used: bool
     config: AskConfig
@@ -117,8 +117,11 @@ class Asker(Generic[ResponseT]):
         self._retrieval = RetrievalCache(store)
         self._codec = codec
 
-    def ask(self, ask: Ask, stop: Stop) -> Asked[ResponseT]:
-        """The answer, from the cache where the policy allows it. Raises RagError."""
+    def ask(self, ask: Ask, stop: Stop, listener: Listener = to_nobody) -> Asked[ResponseT]:
+        """The answer, from the cache where the policy allows it. Raises RagError.
+
+        `listener` is told of a plan that runs, and of nothing if none does.
+        """
         stop.check()
         opened = self._catalog.find(ask.corpus, ask.corpus_id)
         index, generator = opened.index, GENERATORS[ask.config.generator]
@@ -160,9 +163,10 @@ class Asker(Generic[ResponseT]):
                 stop=stop,
             ),
             stop,
+            listener,
         )
         data = self._codec.encode(_answer(ran))
-        if policy.write:
+        if policy.write and not ran.skipped:
             self._answers.put(key, data)
         return Asked(
             response=self._codec.decode(data),
@@ -185,20 +189,20 @@ class Asker(Generic[ResponseT]):
 def _answer(ran: Run) -> Answer:
     best = ran.best
     task = best.task
-    accepted = best.verdict.score >= task.config.accept_threshold
-    given = Status.ANSWERED if accepted else Status.PARTIAL
+    given = Status.ANSWERED if best.is_accepted else Status.PARTIAL
     return Answer(
-        text=" ".join(sentence.text for sentence in best.draft) or NO_ANSWER,
+        text=best.text,
         status=Status.ABSTAINED if best.abstain_reason else given,
         abstain_reason=best.abstain_reason,
         sentences=tuple(best.draft),
         supported=best.verdict.supported,
         sources=tuple(best.passages),
         score=best.verdict.score,
-        accepted=accepted,
+        accepted=best.is_accepted,
         issues=best.verdict.issues,
         intent=task.question.intent,
         path=ran.path,
+        steps_skipped=ran.skipped,
         context_chars=best.context_chars,
         repair_used=best.repair > 0,
         config=task.config,
