@@ -190,7 +190,7 @@ class Bm25:
         return scores
 
     def scores_at(self, terms: Iterable[str], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-        """(len(positions),): what `scores` says at `positions`, to the last bit, without a look at the other passages."""
+        """(len(positions),): the bits that `scores` has at `positions`, without a look at the other passages."""
         scores = np.zeros(len(positions), np.float32)
         for begin, end in map(self._run, terms):
             if begin < end:

@@ -70,7 +70,7 @@ def fuse(
 ) -> list[Candidate]:
     """The `top_k` best of the passages at `positions`, ascending, by fused score, ties in order of position.
 
-    `lexical` (BM25 or BM25+) and `vector` hold the passages' scores, each None where it has no weight; `bm25` the scores
+    `lexical` (BM25 or BM25+) and `vector` hold the scores, each None where it has no weight; `bm25` holds the scores
     that are said to be theirs.
     """
     exactly = [None if scores is None else scores.astype(np.float64) for scores in (lexical, vector)]

@@ -93,12 +93,14 @@ def _coarsely(
     return near if among is None else among[near]
 
 
-def _candidates(vectors: VectorSearch, vector: Scores, lexical: Scores | None, mix: Mix, top_k: int) -> Positions | None:
+def _candidates(
+    vectors: VectorSearch, vector: Scores, lexical: Scores | None, mix: Mix, top_k: int
+) -> Positions | None:
     """Positions, ascending, that hold the best passages, as far as the graph finds the neighbours; None: all may.
 
-    The BM25+ scores of all passages are known, and a passage that is no neighbour is no nearer than the farthest one. So
-    its fused score has a bound, and those whose bound reaches the k-th best score found so far are candidates too. (The
-    threshold algorithm: Fagin, Lotem & Naor, "Optimal Aggregation Algorithms for Middleware", 2001.)
+    The BM25+ scores of all passages are known, and a passage that is no neighbour is no nearer than the farthest one.
+    So its fused score has a bound, and those whose bound reaches the k-th best score found so far are candidates too.
+    (The threshold algorithm: Fagin, Lotem & Naor, "Optimal Aggregation Algorithms for Middleware", 2001.)
     """
     count = max(_NEIGHBOURS, _NEIGHBOURS_TIMES_K * top_k)
     neighbours = np.sort(vectors.nearest(vector, count))
