@@ -426,12 +426,14 @@ def make_v1(path: Path, count: int = 50) -> dict[bytes, bytes]:
     items = {b"key-%d" % number: os.urandom(1000) for number in range(count)}
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN")
     for table in CacheTable:
         connection.execute(f"CREATE TABLE {table} ({V1_COLUMNS})")
         for number, (key, value) in enumerate(items.items()):
             row = [key, value, zlib.crc32(value), 1000.0 - number]
             connection.execute(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", row)
     connection.execute("PRAGMA user_version = 1")
+    connection.execute("COMMIT")
     connection.close()
     return items
 
