@@ -8,7 +8,9 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 
 from query_service import config
-from query_service.asking import Answer, Ask, Asked
+from query_service.answer import Answer
+from query_service.answering import Ask
+from query_service.asking import Asked
 from query_service.config import AskConfig, SearchConfig
 from query_service.generators import GENERATORS
 from query_service.generators.base import Citation
