@@ -1,6 +1,5 @@
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +7,10 @@ import pytest
 
 from rag_papers.settings import Settings
 from tests.faults.crashing import Faults, Scene
-from tests.ingest_service.conftest import plain_environment, root, serve, spawn
+from tests.ingest_service.conftest import plain_environment, root, serve, service, settings, spawn
 from tests.ingest_service.ingest_harness import Service, ServiceProcess, files_below, write
 
-__all__ = ("plain_environment", "root", "serve", "spawn")
+__all__ = ("plain_environment", "root", "serve", "service", "settings", "spawn")
 
 SITE = Path(__file__).parent / "site"
 
@@ -81,17 +80,6 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
 
 
 @pytest.fixture
-def settings(tmp_path: Path, scene: Scene) -> Callable[..., Settings]:
-    """Settings of services on a copy of the scene's data."""
-    shutil.copytree(scene.data, tmp_path / "data")
-
-    def make(**changes: Any) -> Settings:
-        usual: dict[str, Any] = {
-            "data_dir": tmp_path / "data",
-            "corpus_roots": (scene.papers.parents[1],),
-            "model": "hashing-64",
-            "keep_versions": 1,
-        }
-        return Settings(**usual | changes)
-
-    return make
+def data(tmp_path: Path, scene: Scene) -> Path:
+    """A copy of the scene's data."""
+    return Path(shutil.copytree(scene.data, tmp_path / "data"))

@@ -1,11 +1,10 @@
 """kill -9 of the worker and of the service, at points that matter."""
 
-from collections.abc import Callable
+from functools import partial
+from pathlib import Path
 
 import pytest
 
-from rag_papers.persist.paths import DataPaths
-from rag_papers.settings import Settings
 from tests.faults.crashing import Faults, Scene, service_dies, worker_dies
 from tests.ingest_service.conftest import Serve, Spawn
 
@@ -17,7 +16,7 @@ WORKER = {
     "between two batches": "store embeddings 3 after",
     "when some files are on the device": "fsync passages.jsonl 1 before",
     "before the manifest": "replace meta.json 1 before",
-    "before it tells that it is done": "send done 1 before",
+    "in the middle of telling that it is done": "send done 1 amid",
 }
 
 SERVICE = {
@@ -35,14 +34,20 @@ SERVICE = {
 
 
 @pytest.mark.parametrize("point", WORKER.values(), ids=WORKER)
-def test_a_worker_dies(point: str, serve: Serve, faults: Faults, scene: Scene) -> None:
+def test_a_worker_dies(point: str, serve: Serve, faults: Faults, scene: Scene, data: Path) -> None:
     assert f"worker {point}" in scene.points
-    worker_dies(f"worker {point}", serve(), faults, scene)
+    worker_dies(f"worker {point}", serve(**scene.settings(data)), faults, scene)
 
 
 @pytest.mark.parametrize("point", SERVICE.values(), ids=SERVICE)
-def test_the_service_dies(
-    point: str, spawn: Spawn, faults: Faults, scene: Scene, settings: Callable[..., Settings]
-) -> None:
+def test_the_service_dies(point: str, spawn: Spawn, faults: Faults, scene: Scene, data: Path) -> None:
     assert f"service {point}" in scene.points
-    service_dies(f"service {point}", spawn, faults, scene, DataPaths.of(settings()))
+    service_dies(f"service {point}", partial(spawn, **scene.settings(data)), faults, scene, data)
+
+
+def test_a_job_that_had_published_has_succeeded_also_in_its_last_attempt(
+    spawn: Spawn, faults: Faults, scene: Scene, data: Path
+) -> None:
+    once = partial(spawn, **scene.settings(data), max_job_attempts=1)
+    service_dies("service replace papers.json 1 after", once, faults, scene, data)
+    assert len([point for point in faults.passed() if point.startswith("worker send done 1 after")]) == 1

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import pytest
 
-from rag_papers.persist.paths import DataPaths
-from rag_papers.settings import Settings
 from tests.faults.conftest import scene_of
 from tests.faults.crashing import Faults, Scene, check, check_while_down, request, service_dies, worker_dies
 from tests.ingest_service import pdfs
@@ -51,34 +49,30 @@ def anew(tmp_path: Path, scene: Scene, faults: Faults) -> Callable[[], Path]:
 def test_a_worker_dies_at_every_point(serve: Serve, faults: Faults, scene: Scene, anew: Callable[[], Path]) -> None:
     points = [point for point in scene.points if point.startswith("worker ")]
     for point in points:
-        service = serve(data_dir=anew())
+        service = serve(**scene.settings(anew()))
         with naming(point):
             worker_dies(point, service, faults, scene)
         service.stop()
     assert len(points) > 50
 
 
-def test_the_service_dies_at_every_point(
-    spawn: Spawn, faults: Faults, scene: Scene, settings: Callable[..., Settings], anew: Callable[[], Path]
-) -> None:
+def test_the_service_dies_at_every_point(spawn: Spawn, faults: Faults, scene: Scene, anew: Callable[[], Path]) -> None:
     points = [point for point in scene.points if point.startswith("service ")]
     for point in points:
         data = anew()
         with naming(point):
-            service_dies(point, partial(spawn, data_dir=data), faults, scene, DataPaths.of(settings(data_dir=data)))
+            service_dies(point, partial(spawn, **scene.settings(data)), faults, scene, data)
     assert len(points) > 40
 
 
-def test_random_kills(
-    spawn: Spawn, faults: Faults, scene: Scene, settings: Callable[..., Settings], anew: Callable[[], Path]
-) -> None:
+def test_random_kills(spawn: Spawn, faults: Faults, scene: Scene, anew: Callable[[], Path]) -> None:
     seed = int(os.environ.get("SEED", time.time_ns()))
     chance = random.Random(seed)
     left, workers = KILLS, 0
     with naming(f"SEED={seed}"):
         while left:
             data = anew()
-            turn = Turn(partial(spawn, data_dir=data, max_job_attempts=9), DataPaths.of(settings(data_dir=data)), scene)
+            turn = Turn(partial(spawn, **scene.settings(data), max_job_attempts=9), data, scene)
             turn.kill(chance, most=min(left, chance.randint(1, 4)))
             check(turn.service, scene, turn.service.end(turn.job), faults.computed(), deaths=turn.kills)
             turn.service.kill()
@@ -89,8 +83,8 @@ def test_random_kills(
 class Turn:
     """One ingest with kills at random moments of it."""
 
-    def __init__(self, spawn: Callable[[], ServiceProcess], paths: DataPaths, scene: Scene) -> None:
-        self._spawn, self._paths = spawn, paths
+    def __init__(self, spawn: Callable[[], ServiceProcess], data: Path, scene: Scene) -> None:
+        self._spawn, self._data = spawn, data
         self.service = spawn()
         self.job = self.service.stub.StartIngest(request(scene)).job
         self.kills = self.workers = 0
@@ -107,7 +101,7 @@ class Turn:
                 self.workers += 1
             else:
                 self.service.kill()
-                check_while_down(self._paths)
+                check_while_down(self._data)
                 self.service = self._spawn()
             self.kills += 1
 

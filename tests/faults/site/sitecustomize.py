@@ -2,8 +2,9 @@
 at a point that a test chose, and notes every point that they come to.
 
 A point is a line: who, what, on which file, for the how manyth time in the life of the process, and when: before it,
-after it, or amid it. The directory FAULTS holds the point in `armed`, which the process that dies there removes, and in
-`passed` the points that were come to. Nothing of this is in the services themselves.
+after it, or amid it. The directory FAULTS holds in `armed` the point to die at, which the process that dies there
+removes, in `held` the one to wait at until that file is gone, and in `passed` the points that were come to. The
+services know nothing of this.
 """
 
 import io
@@ -12,6 +13,7 @@ import re
 import shutil
 import signal
 import sys
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -41,6 +43,8 @@ def point(what: str, name: str, when: str) -> bool:
     _times[key] += 1
     line = f"{WHO} {what} {name} {_times[key]} {when}"
     note(line)
+    while line == _held and (FOLDER / "held").exists():
+        time.sleep(0.005)
     return line == _armed
 
 
@@ -105,7 +109,15 @@ def watch_worker() -> None:
         around("store", lambda *_: str(table), put_many)(store, table, items)
 
     def sent(kind: str, content: Any) -> None:
-        (around("send", lambda *_: kind, send) if kind == "done" else send)(kind, content)
+        if kind != "done":  # the others come as time goes by
+            return send(kind, content)
+        at("send", kind, "before")
+        if point("send", kind, "amid"):
+            talking._reports.write(b'{"done": {')
+            talking._reports.flush()
+            die()
+        send(kind, content)
+        at("send", kind, "after")
 
     SqliteStore.put_many = stored  # type: ignore[method-assign]
     talking.send = sent
@@ -114,7 +126,7 @@ def watch_worker() -> None:
 if WHO:
     _times: Counter[tuple[str, str, str]] = Counter()
     _passed = os.open(FOLDER / "passed", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    _armed = (FOLDER / "armed").read_text() if (FOLDER / "armed").exists() else ""
+    _armed, _held = (path.read_text() if path.exists() else "" for path in (FOLDER / "armed", FOLDER / "held"))
     _open = io.open
     io.open = opened  # type: ignore[assignment]
     os.fsync = around("fsync", lambda fd: named(Path(f"/proc/self/fd/{fd}").readlink()), os.fsync)
