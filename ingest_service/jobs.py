@@ -53,7 +53,7 @@ class JobManager:
             elif job.cancel_requested:
                 await self._end(job.job_id, JobState.CANCELLED, "cancelled")
             elif job.attempt >= self._settings.max_job_attempts:
-                await self._fail(job.job_id, WorkerLost(f"interrupted {job.attempt} times"))
+                await self._fail(job.job_id, WorkerLost(f"interrupted {_times(job.attempt)}"))
             else:
                 await self._ledger.record(
                     job.job_id, state=JobState.QUEUED, message="resumes after a restart", **_UNKNOWN_PACE
@@ -209,7 +209,7 @@ class JobManager:
             except WorkerLost as error:
                 logger.warning("job %s, attempt %d: %s", job_id, job.attempt, error)
                 if job.attempt >= self._settings.max_job_attempts:
-                    raise WorkerLost(f"{error.message}, {job.attempt} times in a row") from error
+                    raise WorkerLost(f"{error.message}, {_times(job.attempt)} in all") from error
             finally:  # before the job's end is recorded: the disk may be full
                 await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
 
@@ -308,3 +308,7 @@ def _empty(directory: Path) -> None:
 def _asked(job: Job) -> tuple[str, str, str, bool, int | None]:
     """What was asked for: equal jobs ask for the same."""
     return (job.corpus_dir, job.corpus, job.model_name, job.use_cache, job.max_failed_files)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
