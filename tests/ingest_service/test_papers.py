@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest_service import build as pipeline
+from ingest_service import papers as reading
 from ingest_service.build import build
 from ingest_service.checking import wrong_passages
 from ingest_service.chunking import chunk
@@ -207,7 +207,7 @@ def test_a_file_that_changes_while_it_is_read_is_reported(
 ) -> None:
     papers = write(tmp_path / "papers", {"a.txt": "Text."})
     (papers / name).write_bytes({"b.txt": b"Text.", "b.pdf": plain("x"), "b.jsonl": beir(3).encode()}[name])
-    digesting = pipeline.DigestingFile
+    digesting = reading.DigestingFile
 
     class Changing(digesting):  # type: ignore[misc, valid-type]
         """A file that someone else appends to the moment that it is read."""
@@ -219,7 +219,7 @@ def test_a_file_that_changes_while_it_is_read_is_reported(
                     file.write(b"\n")
             return super()._count(data)  # type: ignore[no-any-return]
 
-    monkeypatch.setattr(pipeline, "DigestingFile", Changing)
+    monkeypatch.setattr(reading, "DigestingFile", Changing)
     data = tmp_path / "data"
     outcome = build(task_for(papers, data), lambda *_, **__: None)
     failures = [json.loads(line) for line in (data / "staging" / "failures.jsonl").read_text().splitlines()]
