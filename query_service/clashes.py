@@ -11,6 +11,7 @@ from query_service.evidence import words
 from query_service.facts import (
     DOWN,
     NUMBER_WORDS,
+    UNITS,
     UP,
     Quantity,
     compared,
@@ -33,7 +34,9 @@ _TELLING = STOP_WORDS & frozenset(
 ) | frozenset("always every many never often without".split())
 # They report what is said, and say nothing themselves.
 _REPORTING = frozenset(
-    terms("shows demonstrates suggests indicates finds found reports observes reveals confirms shown seen concludes used")
+    terms(
+        "shows demonstrates suggests indicates finds found reports observes reveals confirms shown seen concludes used"
+    )
 )
 
 
@@ -62,18 +65,19 @@ class Stated:
 
     @functools.cached_property
     def tokens(self) -> list[str]:
-        """Its words, stemmed; function words as they are, number words in digits."""
-        return [_token(word) for word in words(_NOT.sub(" not", self.text.lower().replace("cannot", "can not")))]
+        """Its words, stemmed, hyphenated ones by their parts; numbers and units in one spelling."""
+        plain = _NOT.sub(" not", self.text.lower().replace("cannot", "can not"))
+        return [token for word in words(plain) for token in _tokens(word)]
 
     @functools.cached_property
     def terms(self) -> frozenset[str]:
         """Its content words; hyphenated ones by their parts."""
-        return frozenset(term for term in terms(self.text) if "-" not in term)
+        return frozenset(self.tokens) - STOP_WORDS
 
     @functools.cached_property
     def terms_with_headings(self) -> frozenset[str]:
         """The same with those of its title and headings, which a text need not repeat."""
-        return self.terms.union(terms(self.above))
+        return self.terms.union(terms(self.above), terms(self.text))
 
     @functools.cached_property
     def quantities(self) -> frozenset[Quantity]:
@@ -124,7 +128,9 @@ def missing_quantities(claim: Stated, text: Stated) -> list[Quantity]:
     return [
         own
         for own in claim.quantities
-        if not any(own.value == other.value and (own.unit in ("", other.unit) or not other.unit) for other in text.quantities)
+        if not any(
+            own.value == other.value and (own.unit in ("", other.unit) or not other.unit) for other in text.quantities
+        )
     ]
 
 
@@ -180,7 +186,7 @@ def _changed_words(claim: Stated, text: Stated) -> Iterator[Clash]:
 
 
 def _two_changed_places(claim: Stated, text: Stated) -> bool:
-    """As in "A inhibits B" and "B inhibits A"; neither "A and B" for "B and A", nor a passive, which turns the verb too."""
+    """As in "A inhibits B" and "B inhibits A"; not "B and A" for "A and B", nor a passive, which turns the verb."""
     a, b = claim.tokens, text.tokens
     if ("by" in a) != ("by" in b):
         return False
@@ -190,8 +196,12 @@ def _two_changed_places(claim: Stated, text: Stated) -> bool:
     return len(differing) == 2 and differing[1] - differing[0] > 1
 
 
-def _token(word: str) -> str:
-    return str(NUMBER_WORDS[word]) if word in NUMBER_WORDS else (terms(word) or [word])[-1]
+def _tokens(word: str) -> list[str]:
+    if word in NUMBER_WORDS or not any(map(str.isalpha, word)):
+        return [str(NUMBER_WORDS.get(word, word))]
+    if word in UNITS:
+        return [UNITS[word]]
+    return [term for term in terms(word) if "-" not in term] or [word]
 
 
 def _content(tokens: Sequence[str]) -> list[str]:

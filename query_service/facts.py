@@ -19,7 +19,7 @@ class Quantity(NamedTuple):
     """In one spelling; empty: none that is known."""
 
 
-_UNITS: Mapping[str, str] = {
+UNITS: Mapping[str, str] = {
     spelling: unit
     for unit, spellings in {
         "%": "% percent percentage per\N{NO-BREAK SPACE}cent",
@@ -95,7 +95,7 @@ NUMBER_WORDS: Mapping[str, Decimal] = {
 }
 _REFERENCE = re.compile(r"\[\d{1,4}(?:\s?[,–-]\s?\d{1,4})*\]")
 _WORDS = "|".join(NUMBER_WORDS)
-_UNIT = "|".join(sorted(map(re.escape, _UNITS), key=len, reverse=True))
+_UNIT = "|".join(sorted(map(re.escape, UNITS), key=len, reverse=True))
 # A number within a name ("p53", "IL-6", "4-PBA") is no quantity; one before a unit is ("5mg", "28-day").
 _QUANTITY = re.compile(
     rf"(?<![\w.])(?<![^\W\d_]-)(?P<currency>[$€])?(?P<number>\d{{1,3}}(?:,\d{{3}})+(?:\.\d+)?|\d+(?:\.\d+)?|\.\d+"
@@ -119,7 +119,7 @@ def _quantity(match: re.Match[str]) -> Quantity:
     if match["scale"]:
         value *= _SCALES[match["scale"].lower()]
     unit = match["unit"] or match["currency"] or ""
-    return Quantity(value.normalize(), _UNITS.get(unit.lower(), ""))
+    return Quantity(value.normalize(), UNITS.get(unit.lower(), ""))
 
 
 def _plain(text: str) -> str:
@@ -152,7 +152,7 @@ def _is_name(word: str, begins: bool) -> bool:
 
 
 def named(text: str) -> frozenset[str]:
-    """All by which `text` may hold a name: its words and their parts as `names` writes them, and initials of phrases."""
+    """All by which `text` may hold a name: words and parts of them as `names` writes them, initials of phrases."""
     found: set[str] = set()
     words = _WORD.findall(text)
     for word in words:
@@ -173,11 +173,13 @@ def _squeezed(word: str) -> str:
 
 
 _NEGATION = re.compile(
-    r"\b(?:not(?! only)|cannot|no(?! (?:doubt|longer than|less than|more than))|never|neither|nor|none|without|fail(?:s|ed|ing)?(?: to)?"
-    r"|lack(?:s|ed|ing)?(?: of)?|unable|absen(?:t|ce)(?: of)?|unlikely|hardly|rarely)\b|n['’]t\b",
+    r"\b(?:not(?! only)|cannot|no(?! (?:doubt|longer than|less than|more than))|never|neither|nor|none|without"
+    r"|fail(?:s|ed|ing)?(?: to)?|lack(?:s|ed|ing)?(?: of)?|unable|absen(?:t|ce)(?: of)?|unlikely|hardly|rarely)\b"
+    r"|n['’]t\b",
     re.IGNORECASE,
 )
 _SCOPE_ENDS = re.compile(r"[,;:.()]|\b(?:but|although|whereas|while|however|because|unlike|than)\b", re.IGNORECASE)
+_NEAR = 200  # characters that hold as many words
 _SCOPE = 3  # content words after a negation that it is taken to be about
 
 
@@ -190,8 +192,9 @@ def negated(text: str) -> frozenset[str]:
     """The terms of `text` that follow a negation closely."""
     found: list[str] = []
     for match in _NEGATION.finditer(text):
-        end = _SCOPE_ENDS.search(text, match.end())
-        found += terms(text[match.end() : end.start() if end else len(text)])[:_SCOPE]
+        near = text[match.end() : match.end() + _NEAR]
+        end = _SCOPE_ENDS.search(near)
+        found += terms(near[: end.start()] if end else near)[:_SCOPE]
     return frozenset(found)
 
 
@@ -204,7 +207,8 @@ UP = frozenset(
 ) | {"more", "above"}
 DOWN = frozenset(
     terms(
-        "decreases lower lesser less declines reduces lowers diminishes impairs suppresses downregulates shrinks slower "
+        "decreases lower lesser less declines reduces lowers diminishes impairs suppresses downregulates shrinks "
+        "slower "
         "smaller shorter worse weaker inhibits negative blocks attenuates decelerates younger lowest drops falls "
         "deactivates prevents loses hinders fewer underperforms least worst weakens later"
     )
@@ -213,7 +217,9 @@ DOWN = frozenset(
 
 def directions(text: str) -> tuple[int, int]:
     """How many words of `text` say that something goes up or is more, and how many that it goes down or is less."""
-    own = [term for term in terms(text) if "-" not in term] + [w for w in text.lower().split() if w in ("more", "above", "below")]
+    own = [term for term in terms(text) if "-" not in term] + [
+        w for w in text.lower().split() if w in ("more", "above", "below")
+    ]
     return sum(term in UP for term in own), sum(term in DOWN for term in own)
 
 

@@ -1,4 +1,4 @@
-"""The opposite of a sentence, by one change of its words: English rules, for measuring which of the two a text is nearer."""
+"""The opposite of a sentence, by one change of its words (English): a text may be nearer to the one or the other."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -10,27 +10,28 @@ _VERBS = (
     "reduced increased, reduction increase, enhance impair, enhances impairs, enhanced impaired, improve worsen, "
     "improves worsens, improved worsened, impair improve, impairs improves, impaired improved, promote inhibit, "
     "promotes inhibits, promoted inhibited, inhibit promote, inhibits promotes, inhibited promoted, upregulate "
-    "downregulate, upregulates downregulates, upregulated downregulated, downregulates upregulates, activates inhibits, "
-    "stimulate suppress, stimulates suppresses, suppress stimulate, suppresses stimulates, suppressed stimulated, "
-    "induce prevent, induces prevents, induced prevented, prevent induce, prevents induces, prevented induced, cause "
-    "prevent, causes prevents, protect harm, protects harms, lengthens shortens, facilitates hinders, attenuates "
-    "amplifies, blocks permits, impedes facilitates, accelerates slows, delays accelerates, gains loses, limits extends, "
-    "diminishes enhances, elevates lowers, outperforms underperforms"
+    "downregulate, upregulates downregulates, upregulated downregulated, downregulates upregulates, activates "
+    "inhibits, stimulate suppress, stimulates suppresses, suppress stimulate, suppresses stimulates, suppressed "
+    "stimulated, induce prevent, induces prevents, induced prevented, prevent induce, prevents induces, prevented "
+    "induced, cause prevent, causes prevents, protect harm, protects harms, lengthens shortens, facilitates "
+    "hinders, attenuates amplifies, blocks permits, impedes facilitates, accelerates slows, delays accelerates, "
+    "gains loses, limits extends, diminishes enhances, elevates lowers, outperforms underperforms"
 )
 _ADJECTIVES = (
-    "higher lower, lower higher, high low, low high, elevated reduced, highest lowest, greater lesser, more less, less "
-    "more, fewer more, faster slower, slower faster, larger smaller, smaller larger, longer shorter, shorter longer, "
-    "better worse, worse better, poorer better, stronger weaker, weaker stronger, positive negative, negative positive, "
-    "positively negatively, negatively positively, presence absence, absence presence, many few, few many, above below, "
-    "below above, early late, earlier later, older younger, younger older, susceptible resistant, resistant susceptible, "
-    "necessary unnecessary, essential dispensable, common rare, rare common, effective ineffective, ineffective "
-    "effective, beneficial harmful, activation inhibition, inhibition activation, gain loss, loss gain"
+    "higher lower, lower higher, high low, low high, elevated reduced, highest lowest, greater lesser, more less, "
+    "less more, fewer more, faster slower, slower faster, larger smaller, smaller larger, longer shorter, shorter "
+    "longer, better worse, worse better, poorer better, stronger weaker, weaker stronger, positive negative, "
+    "negative positive, positively negatively, negatively positively, presence absence, absence presence, many few, "
+    "few many, above below, below above, early late, earlier later, older younger, younger older, susceptible "
+    "resistant, resistant susceptible, necessary unnecessary, essential dispensable, common rare, rare common, "
+    "effective ineffective, ineffective effective, beneficial harmful, activation inhibition, inhibition "
+    "activation, gain loss, loss gain"
 )
 
 
 def _table(text: str) -> tuple[Mapping[str, str], re.Pattern[str]]:
-    pairs = [pair.split() for pair in text.split(", ")]
-    table = {word: opposite for word, opposite in pairs}
+    pairs = [(word, other) for word, other in map(str.split, text.split(", "))]
+    table = dict(pairs)
     return table, re.compile(rf"\b(?:{'|'.join(sorted(table, key=len, reverse=True))})\b", re.IGNORECASE)
 
 

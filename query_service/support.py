@@ -10,7 +10,7 @@ tell it from a fluent falsehood; and a check that fails is a warning, not the pr
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -33,9 +33,17 @@ class Vectors(Protocol):
         """(len(texts), dim), rows L2-normalised."""
 
 
+class Entailment(Protocol):
+    """A model that reads two texts together. Safe to use from several threads."""
+
+    def judge(self, pairs: Sequence[tuple[str, str]], /) -> Sequence[tuple[float, float]]:
+        """For each (text, claim) the probabilities in [0, 1] that the text entails and contradicts the claim."""
+
+
 ENOUGH = 0.7
 """Share of a sentence's content words, weighted by rarity, that must stand in the stretch that supports it."""
 _SAME_MATTER = 0.5  # the same from which on a check that fails is worth a warning
+_LIKELY = 0.5  # probability from which on the word of an entailment model counts
 _CHECKED = 4  # stretches of the most coverage that are looked at closely
 
 # Of the logistic estimate, by benchmarks/support.py on the claims of SciFact's training set.
@@ -53,18 +61,23 @@ class Support:
     coverage: float
     """Share of its content words, weighted by rarity, that stand in the stretch or its headings, in [0, 1]."""
     supported: bool
-    clashes: tuple[Clash, ...]
-    """The checks that fail on a stretch about the same matter."""
-    stretch: tuple[Sentence, ...]
+    clashes: tuple[Clash, ...] = ()
+    """The checks that fail on a stretch about the same matter: warnings."""
+    contradicted: bool = False
+    """An entailment model says so."""
+    source: int = 0
+    """Number of the source that the stretch is from."""
+    stretch: tuple[Sentence, ...] = ()
     """The sentences that come nearest, in order; none without a context."""
 
 
-NOTHING = Support(score=0.0, coverage=0.0, supported=False, clashes=(), stretch=())
+NOTHING = Support(score=0.0, coverage=0.0, supported=False)
 """Of an empty context."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class _Stretch:
+    source: int
     sentences: tuple[Sentence, ...]
     stated: Stated
 
@@ -72,12 +85,24 @@ class _Stretch:
 class Context:
     """The sentences that answers are held against."""
 
-    def __init__(self, sentences: Sequence[Sentence], idf: Idf, vectors: Vectors | None = None) -> None:
-        """`sentences` in reading order; with `vectors` the estimate is better."""
+    def __init__(
+        self,
+        sources: Mapping[int, Sequence[Sentence]],
+        idf: Idf,
+        vectors: Vectors | None = None,
+        entailment: Entailment | None = None,
+    ) -> None:
+        """`sources` are sentences in reading order by the number of their source. `vectors` make the estimate better;
+        `entailment`, where there is one, decides what the rules can only warn of.
+        """
         self._idf = idf
         self._vectors = vectors
-        neighbours = [pair for pair in itertools.pairwise(sentences) if pair[0].record is pair[1].record]
-        self._stretches = [_stretch(group) for group in [*((sentence,) for sentence in sentences), *neighbours]]
+        self._entailment = entailment
+        self._stretches = [
+            _stretch(source, group)
+            for source, sentences in sources.items()
+            for group in [*((sentence,) for sentence in sentences), *itertools.pairwise(sentences)]
+        ]
 
     def support(self, text: str, among: Callable[[Sentence], bool] = lambda sentence: True) -> Support:
         """Of `text`, a sentence, by the sentences `among` lets through."""
@@ -85,7 +110,9 @@ class Context:
         said = normalise(text)
         for stretch in stretches:
             if said and said == normalise(stretch.stated.text):
-                return Support(score=1.0, coverage=1.0, supported=True, clashes=(), stretch=stretch.sentences)
+                return Support(
+                    score=1.0, coverage=1.0, supported=True, source=stretch.source, stretch=stretch.sentences
+                )
         claim = Stated(text=text)
         if not claim.tokens:
             return NOTHING
@@ -96,6 +123,8 @@ class Context:
         if not any(each.supported or Clash.WORDING in each.clashes for each in found):
             most = max((coverage for coverage, _ in alone), default=0.0)
             found += [self._against(claim, *each) for each in _most_covering(covered) if each[0] > most]
+        if self._entailment and found:
+            found = _judged(self._entailment, text, found)
         return max(found, key=lambda each: (each.supported, each.coverage, each.score), default=NOTHING)
 
     def _coverage(self, claim: Stated, text: Stated) -> float:
@@ -110,6 +139,7 @@ class Context:
             coverage=coverage,
             supported=coverage >= ENOUGH and not failed,
             clashes=failed if coverage >= _SAME_MATTER else (),
+            source=stretch.source,
             stretch=stretch.sentences,
         )
 
@@ -119,10 +149,26 @@ def _most_covering(covered: Sequence[tuple[float, _Stretch]]) -> Sequence[tuple[
     return sorted(covered, key=lambda each: -each[0])[:_CHECKED]
 
 
-def _stretch(sentences: tuple[Sentence, ...]) -> _Stretch:
+def _judged(entailment: Entailment, text: str, found: Sequence[Support]) -> list[Support]:
+    """With the verdict of a model; that a quantity or a name does not stand there counts more than its word."""
+    pairs = [(" ".join(sentence.text for sentence in each.stretch), text) for each in found]
+    return [
+        dataclasses.replace(
+            each,
+            score=entailed,
+            supported=entailed >= _LIKELY and not {Clash.QUANTITY, Clash.NAME}.intersection(each.clashes),
+            contradicted=contradicted >= _LIKELY,
+        )
+        for each, (entailed, contradicted) in zip(found, entailment.judge(pairs), strict=True)
+    ]
+
+
+def _stretch(source: int, sentences: tuple[Sentence, ...]) -> _Stretch:
     record = sentences[0].record
     text = " ".join(sentence.text for sentence in sentences)
-    return _Stretch(sentences=sentences, stated=Stated(text=text, above=f"{record.title}\n{record.section}"))
+    return _Stretch(
+        source=source, sentences=sentences, stated=Stated(text=text, above=f"{record.title}\n{record.section}")
+    )
 
 
 def features(claim: Stated, text: Stated, coverage: float, vectors: Vectors | None) -> dict[str, float]:
