@@ -38,6 +38,7 @@ class QueryApplication(Application):
         self._encoders = Encoders(self._store, ModelStore(paths.models))
         self._rerankers = Rerankers()
         self._reranker = settings.reranker
+        self._abstain_threshold = settings.abstain_threshold
         self._executor = ThreadPoolExecutor(settings.query_threads, thread_name_prefix="query")
 
     async def start(self, server: grpc.aio.Server) -> None:
@@ -49,7 +50,7 @@ class QueryApplication(Application):
             store=self._store,
             executor=self._executor,
             max_query_chars=self._max_query_chars,
-            reranker=self._reranker,
+            defaults={"reranker": self._reranker, "abstain_threshold": self._abstain_threshold},
         )
         servicer.register(server)
         self._executor.submit(self._warm)

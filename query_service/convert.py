@@ -35,9 +35,12 @@ from rag_papers.v1 import query_pb2, resources_pb2
 _CONTROL = dict.fromkeys((*range(32), *range(127, 160)), " ")
 _ALL = "all"
 
+Defaults = Mapping[str, Any]
+"""Fields of AskConfig that the service's settings set."""
 
-def ask(request: query_pb2.AskRequest, max_query_chars: int, reranker: str) -> Ask:
-    """A valid AskRequest; `reranker` is that of requests which name none.
+
+def ask(request: query_pb2.AskRequest, max_query_chars: int, defaults: Defaults) -> Ask:
+    """A valid AskRequest; `defaults` are the settings of requests which set none.
 
     Raises InvalidRequest that names everything wrong with it.
     """
@@ -49,7 +52,7 @@ def ask(request: query_pb2.AskRequest, max_query_chars: int, reranker: str) -> A
         corpus=request.corpus,
         corpus_id=request.corpus_id,
         filter=_filter(request.filter, wrong),
-        config=_ask_config(request.config, reranker, wrong),
+        config=_ask_config(request.config, defaults, wrong),
         policy=_policy(request, wrong),
     )
     _raise_if(wrong)
@@ -73,12 +76,12 @@ def search(request: query_pb2.SearchRequest, max_query_chars: int) -> Search:
     return result
 
 
-def plan(request: query_pb2.PlanRequest, max_query_chars: int, reranker: str) -> query_pb2.PlanResponse:
-    """The response to a PlanRequest; `reranker` as in `ask`. Raises InvalidRequest."""
+def plan(request: query_pb2.PlanRequest, max_query_chars: int, defaults: Defaults) -> query_pb2.PlanResponse:
+    """The response to a PlanRequest; `defaults` as in `ask`. Raises InvalidRequest."""
     wrong: dict[str, str] = {}
     query = _query(request.query, max_query_chars, wrong)
     intent = _intent(request.intent, query, wrong)
-    effective = _ask_config(request.config, reranker, wrong)
+    effective = _ask_config(request.config, defaults, wrong)
     _raise_if(wrong)
     return query_pb2.PlanResponse(
         intent=intent,
@@ -124,6 +127,7 @@ class AnswerCodec:
                 for sentence, judged in zip(answer.sentences, answer.judged, strict=True)
             ],
             sources=sources(answer.sources),
+            evidence_strength=answer.strength,
             score=answer.score,
             accepted=answer.accepted,
             issues=issues(answer.issues),
@@ -275,8 +279,8 @@ def _policy(request: query_pb2.AskRequest | query_pb2.SearchRequest, wrong: dict
     return REFRESH if request.refresh else USE
 
 
-def _ask_config(message: query_pb2.AskConfig, reranker: str, wrong: dict[str, str]) -> AskConfig:
-    values = {"reranker": reranker} | _set_fields(message, AskConfig)
+def _ask_config(message: query_pb2.AskConfig, defaults: Defaults, wrong: dict[str, str]) -> AskConfig:
+    values = {**defaults, **_set_fields(message, AskConfig)}
     wrong |= {f"config.{name}": why for name, why in config.violations(AskConfig, values).items()}
     if values.get("generator", AskConfig.generator) not in GENERATORS:
         wrong["config.generator"] = f"{message.generator[:40]!r} is none of: {', '.join(GENERATORS)}"

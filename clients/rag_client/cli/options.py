@@ -152,6 +152,12 @@ def config_options(command: F) -> Callable[..., None]:
         metavar="NAME",
         help="best-sentence, none or cross-encoder:MODEL; default: the service's setting.",
     )
+    @click.option(
+        "--abstain-threshold",
+        type=float,
+        metavar="S",
+        help="Least strength of evidence for an answer, 0 to 1; default: the service's setting.",
+    )
     @retrieval_options
     @functools.wraps(command)
     def configured(
@@ -161,12 +167,18 @@ def config_options(command: F) -> Callable[..., None]:
         vector_weight: float | None,
         exact: bool | None,
         reranker: str | None,
+        abstain_threshold: float | None,
         **kwargs: Any,
     ) -> None:
         from rag_papers.v1.query_pb2 import AskConfig
 
         config = AskConfig(
-            top_k_first=top_k, bm25_weight=bm25_weight, vector_weight=vector_weight, exact=exact, reranker=reranker
+            top_k_first=top_k,
+            bm25_weight=bm25_weight,
+            vector_weight=vector_weight,
+            exact=exact,
+            reranker=reranker,
+            abstain_threshold=abstain_threshold,
         )
         command(*args, config=config, **kwargs)
 
