@@ -17,7 +17,7 @@ from rag_papers.retrieval.vectors import VectorSearch
 
 _NEIGHBOURS = 200  # that the graph is asked for, or so many times top_k:
 _NEIGHBOURS_TIMES_K = 4
-_SHARE = 10  # candidates of more than one passage in so many: then scoring all costs no more
+_SHARE = 10  # candidates of more than one passage in so many: then a coarse look at all costs no more
 
 Positions = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
@@ -64,9 +64,10 @@ def search(
     vectors = index.vector_search
     if among is None and not exact and vectors.approximate:
         among = _candidates(vectors, vector, bm25, mix, top_k)
+    if among is None or len(among) * _SHARE > len(vectors):
+        among = _coarsely(vectors, vector, bm25, mix, top_k, among)
     fused = mix.fused(_at(among, bm25), vectors.rough(vector, among))
-    near = reaching(fused, top_k, _slack(vectors))
-    chosen = near if among is None else among[near]
+    chosen = among[reaching(fused, top_k, _slack(vectors))]
     return fuse(chosen, _at(chosen, bm25), vectors.canonical(vector, chosen), mix, top_k)
 
 
@@ -76,6 +77,16 @@ def _best_by_words(bm25: Scores | None, among: Positions | None, top_k: int) -> 
     if among is None:
         return np.sort(top(bm25, top_k, above=0.0))
     return among[np.sort(top(bm25[among], top_k, above=0.0))]
+
+
+def _coarsely(
+    vectors: VectorSearch, vector: Scores, bm25: Scores | None, mix: Mix, top_k: int, among: Positions | None
+) -> Positions:
+    """Positions, ascending, of all that may be among the best of `among` (None: of all), by coarse cosines."""
+    cosines, margin = vectors.coarse(vector)
+    fused = mix.fused(_at(among, bm25), cosines if among is None else cosines[among])
+    near = reaching(fused, top_k, 2 * mix.vector * margin + _slack(vectors))
+    return near if among is None else among[near]
 
 
 def _candidates(vectors: VectorSearch, vector: Scores, bm25: Scores | None, mix: Mix, top_k: int) -> Positions | None:

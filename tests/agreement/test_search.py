@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rag_papers.retrieval.bm25 import Bm25, fit
 from rag_papers.retrieval.fusion import Candidate
 from rag_papers.retrieval.graph import Graph, build_graph
+from rag_papers.retrieval.quantization import quantize
 from rag_papers.retrieval.search import search
 from rag_papers.retrieval.vectors import VectorSearch
 from tests.retrieval.vectors import clustered
@@ -37,7 +38,7 @@ def index_of(count: int, seed: int, distinct: int | None = None) -> Index:
     if distinct is not None:
         of = random.integers(0, min(distinct, count), count)
         rows, words = rows[of], [words[number] for number in of]
-    return Index(Bm25(fit(words), count), VectorSearch(rows), rows)
+    return Index(Bm25(fit(words), count), VectorSearch(rows, quantize(rows)), rows)
 
 
 def queries(count: int, seed: int) -> list[tuple[str, npt.NDArray[np.float32]]]:
