@@ -5,6 +5,7 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
+from rag_papers.persist.cache_database import CacheDatabase
 
 from query_service.answering import Answerer
 from query_service.asking import Asker
@@ -17,6 +18,7 @@ from query_service.servicer import SERVICE_NAME, QueryServicer
 from rag_papers.persist.corpora import Corpora
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.paths import DataPaths
+from rag_papers.persist.sessions import SessionStore
 from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.rpc.server import Application
 from rag_papers.settings import Settings
@@ -33,6 +35,8 @@ class QueryApplication(Application):
         paths = DataPaths.of(settings)
         self._max_query_chars = settings.max_query_chars
         self._store = SqliteStore(paths.cache_db)
+        self._sessions_database = CacheDatabase(paths.cache_db)
+        self._sessions = SessionStore(self._sessions_database)
         self._catalog = Catalog(Corpora(paths.corpora), paths.indexes)
         self._encoders = Encoders(self._store, ModelStore(paths.models))
         self._rerankers = Rerankers()
@@ -46,6 +50,7 @@ class QueryApplication(Application):
             asker=Asker(answerer, self._store, AnswerCodec()),
             searcher=Searcher(self._catalog, self._encoders, self._store),
             store=self._store,
+            sessions=self._sessions,
             executor=self._executor,
             max_query_chars=self._max_query_chars,
             reranker=self._reranker,
@@ -60,6 +65,7 @@ class QueryApplication(Application):
         """Ends the threads and closes the cache."""
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
         await asyncio.to_thread(self._catalog.close)
+        self._sessions_database.close()
         self._store.close()
 
     def _warm(self) -> None:

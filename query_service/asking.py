@@ -92,4 +92,5 @@ def _key(ask: Ask, means: Means) -> AnswerKey:
         generator=means.generator.identity,
         reranker=means.reranker.identity,
         pipeline=PIPELINE,
+        history=ask.history,
     )

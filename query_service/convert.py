@@ -46,6 +46,7 @@ def ask(request: query_pb2.AskRequest, max_query_chars: int, reranker: str) -> A
     result = Ask(
         query=query,
         intent=_intent(request.intent, query, wrong),
+        intent_detected=not request.intent,
         corpus=request.corpus,
         corpus_id=request.corpus_id,
         filter=_filter(request.filter, wrong),

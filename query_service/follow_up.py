@@ -29,9 +29,9 @@ _BEGINS_A_QUESTION = re.compile(
     re.I,
 )
 _EXPLETIVE = re.compile(
-    rf"\b(?:it (?:(?:is|was|be|seems?) )?(?:not )?|{AUXILIARY} it )(?:possible|impossible|necessary|important|known|proven"
-    r"|true|likely|unlikely|clear|common|better|best|worth|useful|safe|easy|hard|difficult|that|take to|make sense|matter"
-    r"|mean (?:to|for|that)|help to)\b",
+    rf"\b(?:it (?:(?:is|was|be|seems?) )?(?:not )?|{AUXILIARY} it )(?:possible|impossible|necessary|important|known"
+    r"|proven|true|likely|unlikely|clear|common|better|best|worth|useful|safe|easy|hard|difficult|that|take to"
+    r"|make sense|matter|mean (?:to|for|that)|help to)\b",
     re.I,
 )
 _PRONOUNS = re.compile(
@@ -67,9 +67,9 @@ _CLAUSE = re.compile(
 )
 _WORD = re.compile(r"[\w'’-]+")
 _STOP_WORDS = frozenset(
-    "a about an and any are be been by can could did do does for from give had has have how in is its key know list main "
-    "major me most name of on one or other possible show should some such tell the their there to typical was were what "
-    "when where which who why will with would you".split()
+    "a about an and any are be been by can could did do does for from give had has have how in is its key know "
+    "list main major me most name of on one or other possible show should some such tell the their there to "
+    "typical was were what when where which who why will with would you".split()
 )
 
 
@@ -168,10 +168,8 @@ def _with_determiner(asked: str, about: Topic) -> str | None:
 
 def _has_antecedent(before: str) -> bool:
     """Whether a pronoun behind `before` means something in the question itself: what an earlier clause is about."""
-    boundary = None
-    for boundary in _CLAUSE.finditer(before + " "):
-        pass
-    return boundary is not None and bool(topic(before[: boundary.start()]).text)
+    boundaries = list(_CLAUSE.finditer(before + " "))
+    return bool(boundaries and topic(before[: boundaries[-1].start()]).text)
 
 
 def _with_relation(asked: str, about: Topic) -> str | None:

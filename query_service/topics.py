@@ -1,4 +1,4 @@
-"""What a question is about, in its own words. Rules, no model: they only have to name it well enough to search for it."""
+"""What a question is about, in its own words. Rules, no model: it has to be named well enough to search for it."""
 
 import dataclasses
 import re
@@ -14,13 +14,13 @@ GENERIC = (
 """Nouns that stand for whatever the talk is about."""
 RELATIONS = frozenset(
     "advantage advantages alternative alternatives application applications assumption assumptions author authors "
-    "background basis benefit benefits cause causes challenge challenges complexity consequence consequences cost costs "
-    "definition detail details difference differences disadvantage disadvantages downside downsides drawback drawbacks "
-    "effect effects evidence example examples finding findings formula goal goals history idea impact implication "
-    "implications intuition limit limitation limitations limits mechanism mechanisms motivation origin outcome outcomes "
-    "performance problem problems pros cons purpose reason reasons requirement requirements result results risk risks "
-    "role side steps step strength strengths symptom symptoms trade-off trade-offs tradeoff tradeoffs treatment type "
-    "types use uses usage variant variants weakness weaknesses".split()
+    "background basis benefit benefits cause causes challenge challenges complexity consequence consequences cost "
+    "costs definition detail details difference differences disadvantage disadvantages downside downsides "
+    "drawback drawbacks effect effects evidence example examples finding findings formula goal goals history idea "
+    "impact implication implications intuition limit limitation limitations limits mechanism mechanisms "
+    "motivation origin outcome outcomes performance problem problems pros cons purpose reason reasons requirement "
+    "requirements result results risk risks role side steps step strength strengths symptom symptoms trade-off "
+    "trade-offs tradeoff tradeoffs treatment type types use uses usage variant variants weakness weaknesses".split()
 )
 """Nouns that are always those of something: the drawbacks of it, its cost."""
 
@@ -81,17 +81,16 @@ _SUBJECT_IS_NOBODY = re.compile(r"^(?:i|we|you|one|there)\s+(?:[\w-]+\s+)?", re.
 _NOTHING = re.compile(rf"(?:be|been|it|its|they|them|this|that|these|those|he|she|there|{GENERIC}$)(?!\w)", re.I)
 _MARKS = " ?.!,;:\"'“”"
 _THING = r"(?:\w[\w'’/+.-]*)(?:\s+\w[\w'’/+.-]*){0,5}?"
+_END = rf"(?=\s+{PREPOSITION}\b|[?.!,;]|$)"
 _PAIRS = (
+    re.compile(rf"\bbetween (?:the )?(?P<a>{_THING}) and (?:the )?(?P<b>{_THING}){_END}", re.I),
     re.compile(
-        rf"\bbetween (?:the )?(?P<a>{_THING}) and (?:the )?(?P<b>{_THING})(?=\s+{PREPOSITION}\b|[?.!,;]|$)", re.I
-    ),
-    re.compile(
-        rf"\bcompare (?:the )?(?P<a>{_THING}) (?:with|to|and|against) (?:the )?(?P<b>{_THING})(?=\s+{PREPOSITION}\b|[?.!,;]|$)",
+        rf"\bcompare (?:the )?(?P<a>{_THING}) (?:with|to|and|against) (?:the )?(?P<b>{_THING}){_END}",
         re.I,
     ),
     re.compile(
-        rf"(?:^(?!{AUXILIARY}\b|what|which|how|why)|\b{AUXILIARY}\s+)(?P<a>{_THING})\s+(?:versus|vs\.?|(?:compared?|differs?|different|better|worse|\w+er)"
-        rf" (?:with|to|from|than))\s+(?P<b>{_THING})(?=\s+{PREPOSITION}\b|[?.!,;]|$)",
+        rf"(?:^(?!{AUXILIARY}\b|what|which|how|why)|\b{AUXILIARY}\s+)(?P<a>{_THING})\s+(?:versus|vs\.?"
+        rf"|(?:compared?|differs?|different|better|worse|\w+er) (?:with|to|from|than))\s+(?P<b>{_THING}){_END}",
         re.I,
     ),
     re.compile(rf"^how (?:do|does|did|are|is) (?P<a>{_THING}) and (?P<b>{_THING}) (?:compare|differ|related)\b", re.I),
