@@ -17,8 +17,8 @@ from rag_papers.v1.resources_pb2 import FileError, Index, Job, JobError, JobResu
 class ScriptedServer:
     """Both services at one address. The last reply of a call repeats.
 
-    A reply is a response, a RagError, or a function of the call's context that never returns one; of a call that streams
-    it is a list of these, of WatchJob one with jobs for responses.
+    A reply is a response, a RagError, or a function of the call's context that never returns one; that of a call that
+    streams is a list of these, that of WatchJob one with jobs for responses.
     """
 
     def __init__(self, address: str = "127.0.0.1:0", **script: Any) -> None:

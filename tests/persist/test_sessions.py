@@ -1,6 +1,7 @@
 """Sessions on disk: turns in order, none lost, none read that is not there."""
 
 import json
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -144,8 +145,7 @@ def test_turns_of_many_threads_are_all_there(sessions: SessionStore) -> None:
     numbers: list[int] = []
 
     def work(thread: int) -> None:
-        for number in range(10):
-            numbers.append(say(sessions, session_id, f"{thread} {number}"))
+        numbers.extend(say(sessions, session_id, f"{thread} {number}") for number in range(10))
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(8)]
     for thread in threads:
@@ -205,14 +205,14 @@ def test_the_cache_counts_and_purges_them(sessions: SessionStore, path: Path) ->
         sessions.get(session_id)
 
 
-def test_a_damaged_turn_does_not_hide_the_others(sessions: SessionStore, database: CacheDatabase) -> None:
+def test_a_damaged_turn_does_not_hide_the_others(sessions: SessionStore, path: Path) -> None:
     session_id = begin(sessions)
     say(sessions, session_id, "second")
     for number, left in ((1, [2]), (2, [])):
         key = bytes.fromhex(session_id) + number.to_bytes(4)
-        database.write(
-            "t", lambda it, key=key: it.execute("UPDATE sessions SET value = 'x' WHERE key = ?", [key]), None
-        )
+        with sqlite3.connect(path) as connection:
+            connection.execute("UPDATE sessions SET value = 'x' WHERE key = ?", [key])
+        connection.close()
         assert [turn.number for turn in sessions.turns(session_id)] == left
         assert sessions.get(session_id).turn_count == 2
     assert say(sessions, session_id, "third") == 3
