@@ -5,7 +5,6 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 
 import grpc
-from rag_papers.persist.cache_database import CacheDatabase
 
 from query_service.answering import Answerer
 from query_service.asking import Asker
@@ -15,6 +14,8 @@ from query_service.encoders import Encoders
 from query_service.rerankers import Rerankers
 from query_service.searching import Searcher
 from query_service.servicer import SERVICE_NAME, QueryServicer
+from rag_papers.persist.cache_database import CacheDatabase
+from rag_papers.persist.cache_limits import CacheLimits
 from rag_papers.persist.corpora import Corpora
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.paths import DataPaths
@@ -34,7 +35,7 @@ class QueryApplication(Application):
     def __init__(self, settings: Settings) -> None:
         paths = DataPaths.of(settings)
         self._max_query_chars = settings.max_query_chars
-        self._store = SqliteStore(paths.cache_db)
+        self._store = SqliteStore(paths.cache_db, CacheLimits.of(settings, memory=True))
         self._sessions_database = CacheDatabase(paths.cache_db)
         self._sessions = SessionStore(self._sessions_database)
         self._catalog = Catalog(Corpora(paths.corpora), paths.indexes)

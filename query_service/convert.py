@@ -53,6 +53,8 @@ def ask(request: query_pb2.AskRequest, max_query_chars: int, reranker: str) -> A
         config=_ask_config(request.config, reranker, wrong),
         policy=_policy(request, wrong),
     )
+    if len(request.session_id) > config.MAX_SESSION_ID_CHARS:
+        wrong["session_id"] = f"has {len(request.session_id):,} characters; an id has 32"
     _raise_if(wrong)
     return result
 
