@@ -1,5 +1,6 @@
 """The messages of sessions."""
 
+from query_service.config import MAX_SESSION_ID_CHARS
 from query_service.sessions import NEW
 from rag_papers.errors import InvalidRequest, SessionNotFound
 from rag_papers.persist.sessions import Session, SessionStore, StoredTurn
@@ -12,16 +13,14 @@ PAGE_BYTES = 4 << 20
 """Size from which on a page of turns takes no more."""
 
 _DEFAULT_PAGE = 100
-_MAX_ID_CHARS = 100
 
 
 def session_id(text: str) -> str:
     """The id of a session that a request names. Raises InvalidRequest; whether there is one is another question."""
-    if not text or text == NEW or len(text) > _MAX_ID_CHARS:
-        why = (
-            f"has {len(text):,} characters; an id has 32" if len(text) > _MAX_ID_CHARS else "must be that of a session"
-        )
-        raise InvalidRequest(violations={"session_id": why})
+    if len(text) > MAX_SESSION_ID_CHARS:
+        raise InvalidRequest(violations={"session_id": f"has {len(text):,} characters; an id has 32"})
+    if text in ("", NEW):
+        raise InvalidRequest(violations={"session_id": "must be that of a session"})
     return text
 
 
