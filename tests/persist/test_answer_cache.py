@@ -77,7 +77,7 @@ def test_every_part_of_the_key_has_its_test() -> None:
     parts = {field.name for field in dataclasses.fields(AnswerKey)}
     assert parts == {
         "query", "intent", "corpus_id", "filter", "approximate", "config", "generator", "reranker", "pipeline",
-        "history",,
+        "history",
     }  # fmt: skip
 
 
