@@ -53,12 +53,14 @@ def oracle(
     """All of `kept`, ranked by scores that are computed passage by passage."""
     words = text.split()
     bm25 = index.bm25.scores(words).tolist()
-    scale = max(index.bm25.bound(words), *bm25) or 1.0
+    delta = 1.0 if w_vector else 0.0  # beside the vectors it is BM25+ that counts
+    lexical = index.bm25.scores(words, delta=delta).tolist()
+    scale = max(index.bm25.bound(words, delta=delta), *lexical) or 1.0
     total = w_bm25 + w_vector
     ranked = []
     for position in kept:
         own = index.vector_search.canonical(vector, np.array([position]))[0] if w_vector else 0.0
-        score = bm25[position] * (w_bm25 / total / scale) if w_bm25 else 0.0
+        score = lexical[position] * (w_bm25 / total / scale) if w_bm25 else 0.0
         if w_vector:
             score = score + max(0.0, own) * (w_vector / total)
         if w_vector or bm25[position]:
