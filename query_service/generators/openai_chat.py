@@ -11,9 +11,11 @@ from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from query_service.evidence import by_source
 from query_service.generators import prompt
 from query_service.generators.base import Assignment, DraftSentence
-from query_service.generators.marked import MarkedText, Refused
+from query_service.generators.growing import GrowingText
+from query_service.reading import declines
 from query_service.stop import Stop
 from rag_papers.errors import DeadlineExceeded, GeneratorFailed, GeneratorUnavailable, RagError
 from rag_papers.settings import Settings
@@ -63,7 +65,7 @@ class OpenAIGenerator:
         return f"openai-1 prompt-{prompt.PROMPT} {self._model} at {self._url} up to {self._max_tokens} tokens"
 
     def generate(self, assignment: Assignment) -> Sequence[DraftSentence]:
-        """The model's answer; none if it says that the passages do not answer the question.
+        """The model's answer, which may be that the passages do not answer the question.
 
         Raises DeadlineExceeded, GeneratorUnavailable and GeneratorFailed.
         """
@@ -92,22 +94,21 @@ class OpenAIGenerator:
         return min(self._seconds, stop.seconds_left)
 
     async def _write(self, assignment: Assignment) -> Sequence[DraftSentence]:
-        written = MarkedText(assignment.evidence)
+        written = GrowingText(by_source(assignment.evidence))
         draft: list[DraftSentence] = []
 
         def settle(sentences: Sequence[DraftSentence]) -> None:
             for sentence in sentences:
-                assignment.say(f" {sentence.text}" if draft else sentence.text)
                 draft.append(sentence)
+                # What begins by saying that the papers do not say may become an abstention.
+                if not declines(draft[0].text):
+                    assignment.say(f" {sentence.text}" if len(draft) > 1 else sentence.text)
 
-        try:
-            async with self._client() as client, contextlib.aclosing(self._pieces(client, assignment)) as pieces:
-                async for piece in _spoken(pieces):
-                    assignment.stop.check()
-                    settle(written.add(piece))
-            settle(written.end())
-        except Refused:
-            return ()
+        async with self._client() as client, contextlib.aclosing(self._pieces(client, assignment)) as pieces:
+            async for piece in _spoken(pieces):
+                assignment.stop.check()
+                settle(written.add(piece))
+        settle(written.end())
         if not draft:
             raise GeneratorFailed(f"{self._url} answered nothing")
         return draft
@@ -140,11 +141,12 @@ class OpenAIGenerator:
 
     async def _begin(self, client: "AsyncOpenAI", assignment: Assignment) -> Any:
         """The stream of an answer; asks again where the endpoint is busy or fails, and nowhere else."""
+        messages: Any = prompt.messages(assignment)  # plain ones, of role and content
         for attempt in itertools.count(1):
             try:
                 return await client.chat.completions.create(
                     model=self._model,
-                    messages=prompt.messages(assignment),  # type: ignore[arg-type]  # plain ones, of role and content
+                    messages=messages,
                     temperature=assignment.temperature,
                     seed=assignment.seed,
                     max_tokens=self._max_tokens,
@@ -153,7 +155,7 @@ class OpenAIGenerator:
             except self._openai.APIStatusError as error:
                 pause = _pause(attempt, error.response.headers.get("retry-after", ""))
                 # A pause that is longer than there is time would be waited for in vain.
-                if attempt == _ATTEMPTS or not _passes(error) or pause >= self._patience(assignment.stop):
+                if attempt == _ATTEMPTS or not _passes(error.status_code) or pause >= self._patience(assignment.stop):
                     raise self._refusal(error) from error
                 logger.info("the generator answers %d; again in %.1f s", error.status_code, pause)
                 await asyncio.sleep(pause)
@@ -194,9 +196,9 @@ class OpenAIGenerator:
         return (plain.replace(self._key, "***") if self._key else plain)[:_SHOWN_CHARS]
 
 
-def _passes(error: "APIStatusError") -> bool:
+def _passes(status_code: int) -> bool:
     """Whether another attempt may go better."""
-    return error.status_code == 429 or error.status_code >= 500
+    return status_code == 429 or status_code >= 500
 
 
 def _pause(attempt: int, retry_after: str) -> float:

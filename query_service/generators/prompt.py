@@ -4,12 +4,10 @@ A paper is data, whatever it says. The fences carry a digest of all that stands 
 itself: nothing in a paper ends its fence or begins another.
 """
 
-import itertools
-import operator
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 
-from query_service.evidence import Evidence
+from query_service.evidence import Sentence, by_source
 from query_service.generators.base import Assignment
 from query_service.question import Intent
 
@@ -48,10 +46,7 @@ _TASKS: Mapping[Intent, str] = {
 
 def messages(assignment: Assignment) -> list[dict[str, str]]:
     """The messages of a chat: `role` and `content` of each. Equal assignments have equal prompts."""
-    passages = [
-        (source, _passage(list(group)))
-        for source, group in itertools.groupby(assignment.evidence, key=operator.attrgetter("source"))
-    ]
+    passages = [(number, _passage(group)) for number, group in by_source(assignment.evidence).items()]
     code = blake2b("\0".join(text for _, text in passages).encode(), digest_size=8).hexdigest()
     fenced = [f"BEGIN PASSAGE {number} {code}\n{text}\nEND PASSAGE {number} {code}" for number, text in passages]
     question = assignment.question
@@ -63,7 +58,7 @@ def messages(assignment: Assignment) -> list[dict[str, str]]:
     ]
 
 
-def _passage(evidence: Sequence[Evidence]) -> str:
-    """Title, section and sentences of one source."""
-    record = evidence[0].sentence.record
-    return "\n".join(filter(None, [record.title, record.section, *(item.sentence.text for item in evidence)]))
+def _passage(sentences: Sequence[Sentence]) -> str:
+    """Title, section and sentences of one source, a line each."""
+    record = sentences[0].record
+    return "\n".join(filter(None, [record.title, record.section, *(sentence.text for sentence in sentences)]))
