@@ -12,6 +12,7 @@ import grpc
 
 from query_service import answering, convert, convert_session
 from query_service.asking import Asked, Asker
+from query_service.config import Defaults
 from query_service.convert_stream import AskMessages
 from query_service.events import Event, Listener, to_nobody
 from query_service.searching import Searcher
@@ -43,7 +44,7 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         sessions: SessionStore,
         executor: Executor,
         max_query_chars: int,
-        reranker: str,
+        defaults: Defaults,
     ) -> None:
         self._asker = asker
         self._searcher = searcher
@@ -52,7 +53,7 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         self._conversations = Conversations(sessions, max_query_chars)
         self._executor = executor
         self._max_query_chars = max_query_chars
-        self._reranker = reranker
+        self._defaults = defaults
 
     def register(self, server: grpc.aio.Server) -> None:
         """Lets `server` serve the calls."""
@@ -61,7 +62,7 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
     async def Ask(self, request: query_pb2.AskRequest, context: _Context) -> query_pb2.AskResponse:
         """Answers a question."""
         start = time.perf_counter()
-        ask = convert.ask(request, self._max_query_chars, self._reranker)
+        ask = convert.ask(request, self._max_query_chars, self._defaults)
         return await self._answered(ask, request.session_id, context, start)
 
     async def AskStream(
@@ -69,7 +70,7 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
     ) -> AsyncIterator[query_pb2.AskStreamResponse]:
         """Answers a question and tells of it meanwhile."""
         start = time.perf_counter()
-        ask = convert.ask(request, self._max_query_chars, self._reranker)
+        ask = convert.ask(request, self._max_query_chars, self._defaults)
         loop = asyncio.get_running_loop()
         # What a slow client has not taken yet waits here, at most one answer; no thread waits for it.
         events: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -107,7 +108,7 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
 
     async def Plan(self, request: query_pb2.PlanRequest, context: _Context) -> query_pb2.PlanResponse:
         """Says what Ask would do."""
-        return convert.plan(request, self._max_query_chars, self._reranker)
+        return convert.plan(request, self._max_query_chars, self._defaults)
 
     async def ListSessions(
         self, request: query_pb2.ListSessionsRequest, context: _Context
