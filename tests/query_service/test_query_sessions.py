@@ -200,7 +200,7 @@ def test_a_session_that_is_deleted_meanwhile_does_not_come_back(
             assert go_on.wait(PATIENCE)
             return super().generate(assignment)
 
-    monkeypatch.setitem(GENERATORS, "waiting", Waiting())  # type: ignore[arg-type]
+    monkeypatch.setitem(GENERATORS, "waiting", lambda settings: Waiting())
     session_id = client.ask(FIRST, session_id="-").session_id
     asking = library.stub.Ask.future(
         pb.AskRequest(query=AGAIN, session_id=session_id, config=pb.AskConfig(generator="waiting"))
