@@ -13,9 +13,6 @@ from query_service.running import Run
 from query_service.steps import AbstainReason
 from query_service.verify import Issue
 
-NO_ANSWER = "The papers do not say."
-"""The answer of an abstention."""
-
 
 class Status(StrEnum):
     """How an answer ended; the names are those of the contract's AnswerStatus."""
@@ -41,31 +38,38 @@ class Answer:
     issues: tuple[Issue, ...]
     intent: Intent
     path: tuple[Step, ...]
+    steps_skipped: tuple[Step, ...]
+    """Left out, or broken off, for want of time."""
     context_chars: int
     repair_used: bool
     config: AskConfig
     corpus_id: str
     generator: str
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether more time could not have made another answer; only then may it be cached or given to others."""
+        return not self.steps_skipped
+
     @classmethod
     def of(cls, ran: Run) -> Self:
         """The answer that a run came to."""
         best = ran.best
         task = best.task
-        accepted = best.verdict.score >= task.config.accept_threshold
-        given = Status.ANSWERED if accepted else Status.PARTIAL
+        given = Status.ANSWERED if best.is_accepted else Status.PARTIAL
         return cls(
-            text=" ".join(sentence.text for sentence in best.draft) or NO_ANSWER,
+            text=best.text,
             status=Status.ABSTAINED if best.abstain_reason else given,
             abstain_reason=best.abstain_reason,
             sentences=tuple(best.draft),
             supported=best.verdict.supported,
             sources=tuple(best.passages),
             score=best.verdict.score,
-            accepted=accepted,
+            accepted=best.is_accepted,
             issues=best.verdict.issues,
             intent=task.question.intent,
             path=ran.path,
+            steps_skipped=ran.skipped,
             context_chars=best.context_chars,
             repair_used=best.repair > 0,
             config=task.config,

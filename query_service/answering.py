@@ -7,6 +7,7 @@ from query_service.answer import Answer
 from query_service.catalog import Catalog, Opened
 from query_service.config import AskConfig
 from query_service.encoders import CallVectors, Encoders
+from query_service.events import Listener, to_nobody
 from query_service.evidence import Coverage
 from query_service.generators import GENERATORS
 from query_service.generators.base import Generator
@@ -76,7 +77,9 @@ class Answerer:
             reranker=self._rerankers.of(ask.config.reranker),
         )
 
-    def answer(self, ask: Ask, means: Means, policy: CachePolicy, stop: Stop) -> Answered:
+    def answer(
+        self, ask: Ask, means: Means, policy: CachePolicy, stop: Stop, listener: Listener = to_nobody
+    ) -> Answered:
         """Answers a question; `policy` is for the caches below that of answers. Raises RagError."""
         index = means.opened.index
         question = Question(text=ask.query, intent=ask.intent)
@@ -96,5 +99,6 @@ class Answerer:
                 stop=stop,
             ),
             stop,
+            listener,
         )
         return Answered(answer=Answer.of(ran), cache=CacheUse.of(ran.rankings, vectors), timings_ms=ran.timings_ms)

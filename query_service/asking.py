@@ -7,6 +7,7 @@ from typing import Generic, Protocol, TypeVar
 
 from query_service.answer import Answer
 from query_service.answering import PIPELINE, Answerer, Ask, Means
+from query_service.events import Listener, to_nobody
 from query_service.retrieving import CacheUse, age_ms, approximately
 from query_service.stop import Stop
 from rag_papers.persist.answer_cache import AnswerCache, AnswerKey
@@ -47,8 +48,11 @@ class Asker(Generic[ResponseT]):
         self._answers = AnswerCache(store)
         self._codec = codec
 
-    def ask(self, ask: Ask, stop: Stop) -> Asked[ResponseT]:
-        """The answer, from the cache where the policy allows it. Raises RagError."""
+    def ask(self, ask: Ask, stop: Stop, listener: Listener = to_nobody) -> Asked[ResponseT]:
+        """The answer, from the cache where the policy allows it. Raises RagError.
+
+        `listener` is told of a plan that runs, and of nothing if none does.
+        """
         stop.check()
         means = self._answerer.means(ask)
         key = _key(ask, means)
@@ -57,9 +61,9 @@ class Asker(Generic[ResponseT]):
             response, age = stored
             return Asked(response=response, corpus=corpus, cache=CacheUse(answer_hit=True, age_ms=age), timings_ms={})
         policy = means.opened.caching(ask.policy)
-        answered = self._answerer.answer(ask, means, policy, stop)
+        answered = self._answerer.answer(ask, means, policy, stop, listener)
         data = self._codec.encode(answered.answer)
-        if policy.write:
+        if policy.write and answered.answer.is_complete:
             self._answers.put(key, data)
         return Asked(
             response=self._codec.decode(data), corpus=corpus, cache=answered.cache, timings_ms=answered.timings_ms

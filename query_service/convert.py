@@ -12,6 +12,7 @@ from query_service.answer import Answer
 from query_service.answering import Ask
 from query_service.asking import Asked
 from query_service.config import AskConfig, SearchConfig
+from query_service.evidence import RankedPassage
 from query_service.generators import GENERATORS
 from query_service.generators.base import Citation
 from query_service.plan import steps
@@ -20,6 +21,7 @@ from query_service.rerankers import NAMES as RERANKERS
 from query_service.rerankers import is_reranker
 from query_service.retrieving import CacheUse
 from query_service.searching import Found, Search
+from query_service.verify import Issue
 from rag_papers.errors import InvalidRequest
 from rag_papers.persist.caching import BYPASS, REFRESH, USE, CachePolicy
 from rag_papers.persist.index_store import PassageRecord
@@ -82,7 +84,7 @@ def plan(request: query_pb2.PlanRequest, max_query_chars: int, reranker: str) ->
         intent=intent,
         intent_detected=not request.intent,
         steps=steps(intent, effective.max_repairs),
-        config=_config_message(effective),
+        config=config_message(effective),
     )
 
 
@@ -117,18 +119,16 @@ class AnswerCodec:
                 )
                 for sentence, supported in zip(answer.sentences, answer.supported, strict=True)
             ],
-            sources=[
-                _source(rank, passage.score, passage.candidate, passage.record)
-                for rank, passage in enumerate(answer.sources, start=1)
-            ],
+            sources=sources(answer.sources),
             score=answer.score,
             accepted=answer.accepted,
-            issues=[query_pb2.AnswerIssue.Value(f"ANSWER_ISSUE_{issue.name}") for issue in answer.issues],
+            issues=issues(answer.issues),
             intent=answer.intent,
             path=answer.path,
+            steps_skipped=answer.steps_skipped,
             context_chars=answer.context_chars,
             repair_used=answer.repair_used,
-            config=_config_message(answer.config),
+            config=config_message(answer.config),
             corpus_id=answer.corpus_id,
             generator=answer.generator,
         ).SerializeToString(deterministic=True)
@@ -186,6 +186,19 @@ def stats_response(
         database_path=path,
         file_bytes=file_bytes,
     )
+
+
+def sources(passages: Sequence[RankedPassage]) -> list[resources_pb2.Source]:
+    """The sources of an answer, best first."""
+    return [
+        _source(rank, passage.score, passage.candidate, passage.record)
+        for rank, passage in enumerate(passages, start=1)
+    ]
+
+
+def issues(found: Sequence[Issue]) -> list[query_pb2.AnswerIssue.ValueType]:
+    """What the verifier found wrong."""
+    return [query_pb2.AnswerIssue.Value(f"ANSWER_ISSUE_{issue.name}") for issue in found]
 
 
 def _query(text: str, limit: int, wrong: dict[str, str]) -> str:
@@ -284,7 +297,8 @@ def _raise_if(wrong: Mapping[str, str]) -> None:
         raise InvalidRequest(violations=wrong)
 
 
-def _config_message(effective: AskConfig) -> query_pb2.AskConfig:
+def config_message(effective: AskConfig) -> query_pb2.AskConfig:
+    """The settings in effect, every field set."""
     return query_pb2.AskConfig(**dataclasses.asdict(effective))
 
 

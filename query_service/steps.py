@@ -21,6 +21,7 @@ from query_service.evidence import (
 from query_service.generators.base import Assignment, DraftSentence, Generator
 from query_service.plan import Step
 from query_service.question import Question
+from query_service.rerankers import NO_RERANKER
 from query_service.rerankers.base import Reranker, Retrieved, rerank
 from query_service.retrieving import Ranking, retrieve
 from query_service.stop import Stop
@@ -31,6 +32,9 @@ from rag_papers.persist.retrieval_cache import RetrievalCache
 from rag_papers.retrieval.filtering import Filter
 
 _T = TypeVar("_T")
+
+NO_ANSWER = "The papers do not say."
+"""The answer of an abstention."""
 
 _PASSAGE_IN_PRUNING = 0.2  # weight of the passage's score where sentences compete for room, that of coverage being 1
 
@@ -72,6 +76,8 @@ class Attempt:
     task: Task
     repair: int
     """0 for the first attempt."""
+    say: Callable[[str], None]
+    """Takes text that the generator is certain of."""
     ranking: Ranking = dataclasses.field(default_factory=lambda: Ranking(candidates=(), hit=False, age_ms=0))
     passages: Sequence[RankedPassage] = ()
     """Best first; after contextualizing those that the context is made of."""
@@ -85,6 +91,16 @@ class Attempt:
     def context_chars(self) -> int:
         """Characters of the context."""
         return sum(len(item.sentence.quote) for item in self.evidence)
+
+    @property
+    def text(self) -> str:
+        """The answer."""
+        return " ".join(sentence.text for sentence in self.draft) or NO_ANSWER
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the verifier's score reaches the threshold."""
+        return self.verdict.score >= self.task.config.accept_threshold
 
 
 def _retrieve(attempt: Attempt) -> None:
@@ -101,6 +117,15 @@ def _retrieve(attempt: Attempt) -> None:
 
 
 def _rerank(attempt: Attempt) -> None:
+    _order(attempt, attempt.task.reranker)
+
+
+def keep_fused_order(attempt: Attempt) -> None:
+    """What stands in for reranking where there is no time for it."""
+    _order(attempt, NO_RERANKER)
+
+
+def _order(attempt: Attempt, reranker: Reranker) -> None:
     task = attempt.task
     passages = []
     for candidate in attempt.ranking.candidates:
@@ -111,7 +136,7 @@ def _rerank(attempt: Attempt) -> None:
     retrieved = Retrieved(
         question=task.question, passages=passages, coverage=task.coverage, vectors=task.vectors, stop=task.stop
     )
-    attempt.passages = rerank(task.reranker, retrieved, task.config.rerank_top_k)
+    attempt.passages = rerank(reranker, retrieved, task.config.rerank_top_k)
 
 
 def _prune(attempt: Attempt) -> None:
@@ -181,6 +206,8 @@ def _generate(attempt: Attempt) -> None:
                 strict=attempt.repair > 0,
                 temperature=task.config.temperature_on_repair if attempt.repair else task.config.temperature,
                 seed=task.config.seed,
+                stop=task.stop,
+                say=attempt.say,
             )
         )
         if not attempt.draft:
