@@ -7,6 +7,7 @@ have got alone, under its own deadline.
 
 import asyncio
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -70,7 +71,10 @@ class Flights(Generic[_T]):
                     return made, True
             with contextlib.suppress(TimeoutError):
                 # Shielded: one who no longer waits must not cancel what the others wait for.
-                await asyncio.wait_for(asyncio.shield(asyncio.wrap_future(flight)), stop.patience)
+                await asyncio.wait_for(
+                    asyncio.shield(asyncio.wrap_future(flight)),
+                    None if stop.seconds_left == math.inf else stop.seconds_left,
+                )
             stop.check()
             if flight.done() and (result := flight.result()) is not None:
                 return result, False

@@ -14,7 +14,7 @@ from pathlib import Path
 
 logger = logging.getLogger(__name__)
 
-_FLOCK = struct.Struct("=hhqqi4x")  # struct flock of Linux: l_type, l_whence, l_start, l_len, l_pid
+_FLOCK = struct.Struct("@hhqqi0q")  # struct flock of Linux: l_type, l_whence, l_start, l_len, l_pid
 _OFFSET_MASK = (1 << 62) - 1
 
 
