@@ -7,8 +7,10 @@ from rag_papers.persist.index_store.files import (
     MANIFEST,
     PASSAGE_OFFSETS,
     PASSAGES,
+    VECTOR_CODES,
     VECTOR_COPIES,
     VECTOR_GRAPH,
+    VECTOR_SCALES,
     VECTORS,
 )
 from rag_papers.persist.index_store.manifest import FORMAT, IndexInfo, Manifest, manifest_bytes, read_manifest, verify
@@ -30,8 +32,10 @@ __all__ = [
     "PASSAGES",
     "PASSAGE_OFFSETS",
     "VECTORS",
+    "VECTOR_CODES",
     "VECTOR_COPIES",
     "VECTOR_GRAPH",
+    "VECTOR_SCALES",
     "DocumentRecord",
     "FileError",
     "IndexBuilder",

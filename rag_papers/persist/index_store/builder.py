@@ -17,8 +17,10 @@ from rag_papers.persist.hashing import file_sha256
 from rag_papers.persist.index_store.files import (
     MANIFEST,
     PASSAGES,
+    VECTOR_CODES,
     VECTOR_COPIES,
     VECTOR_GRAPH,
+    VECTOR_SCALES,
     VECTORS,
     postings_file,
 )
@@ -26,6 +28,9 @@ from rag_papers.persist.index_store.manifest import Manifest, manifest_bytes
 from rag_papers.persist.index_store.records import PassageRecord
 from rag_papers.retrieval.bm25 import Postings
 from rag_papers.retrieval.graph import GRAPH, build_graph
+from rag_papers.retrieval.quantization import quantize
+
+_ROWS = 4096  # vectors that are quantized together: bounds the memory
 
 
 class IndexBuilder:
@@ -65,14 +70,7 @@ class IndexBuilder:
 
     def create_vectors(self, count: int, dim: int) -> npt.NDArray[np.float32]:
         """A mapped float32 (count, dim) array to fill in; what is put into it is in the file."""
-        path = self.directory / VECTORS
-        vectors = np.lib.format.open_memmap(path, "w+", np.float32, (count, dim))
-        if hasattr(
-            os, "posix_fallocate"
-        ):  # a full disk is an error here; met by writing to the map it kills the process
-            with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-        return vectors
+        return self._create(VECTORS, np.float32, (count, dim))
 
     def write_graph(self, vectors: npt.NDArray[np.float32], on_progress: Callable[[int], None]) -> None:
         """Writes the approximate index of `vectors` (n, dim); `on_progress` is told how many of them are in it."""
@@ -80,7 +78,8 @@ class IndexBuilder:
         self._features.append(GRAPH)
 
     def finish(self, **fields: Any) -> Manifest:
-        """Forces every file to the device, reads it back for its digest, and writes the manifest."""
+        """Quantizes the vectors, forces every file to the device, reads it back for its digest, writes the manifest."""
+        self._write_codes()
         files: dict[str, dict[str, Any]] = {}
         for path in sorted(self.directory.iterdir()):
             fsync_file(path)
@@ -88,3 +87,23 @@ class IndexBuilder:
         manifest = Manifest(files=files, features=tuple(self._features), **fields)
         write_atomic(self.directory / MANIFEST, manifest_bytes(dataclasses.asdict(manifest)))
         return manifest
+
+    def _write_codes(self) -> None:
+        vectors = np.lib.format.open_memmap(self.directory / VECTORS, "r")
+        codes = self._create(VECTOR_CODES, np.int8, vectors.shape)
+        scales = np.empty(len(vectors), np.float32)
+        for start in range(0, len(vectors), _ROWS):
+            block = slice(start, start + _ROWS)
+            quantized = quantize(vectors[block])
+            codes[block], scales[block] = quantized.codes, quantized.scales
+        self.write_array(VECTOR_SCALES, scales)
+
+    def _create(self, name: str, dtype: type[np.generic], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        path = self.directory / name
+        array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+        if hasattr(
+            os, "posix_fallocate"
+        ):  # a full disk is an error here; met by writing to the map it kills the process
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        return array

@@ -10,6 +10,8 @@ PASSAGES = "passages.jsonl"
 PASSAGE_OFFSETS = "passages.offsets.npy"
 FAILURES = "failures.jsonl"
 VECTORS = "vectors.npy"
+VECTOR_CODES = "vectors.codes.npy"
+VECTOR_SCALES = "vectors.scales.npy"
 VECTOR_GRAPH = "vectors.usearch"
 VECTOR_COPIES = "vectors.copies.npy"
 
@@ -29,7 +31,18 @@ def postings_file(field: str) -> str:
     return f"bm25.{field}.npy"
 
 
-REQUIRED = frozenset({DOCUMENTS, PASSAGES, PASSAGE_OFFSETS, FAILURES, VECTORS, *map(postings_file, POSTINGS_TYPES)})
+REQUIRED = frozenset(
+    {
+        DOCUMENTS,
+        PASSAGES,
+        PASSAGE_OFFSETS,
+        FAILURES,
+        VECTORS,
+        VECTOR_CODES,
+        VECTOR_SCALES,
+        *map(postings_file, POSTINGS_TYPES),
+    }
+)
 """What every index has, besides the manifest and what its features bring."""
 
 
