@@ -111,9 +111,11 @@ def answer_bytes(answer: Answer) -> bytes:
             resources_pb2.AnswerSentence(
                 text=sentence.text,
                 citations=[_citation(citation) for citation in sentence.citations],
-                supported=supported,
+                supported=judged.supported,
+                support=judged.support,
+                clashes=[resources_pb2.SentenceClash.Value(f"SENTENCE_CLASH_{clash.name}") for clash in judged.clashes],
             )
-            for sentence, supported in zip(answer.sentences, answer.supported, strict=True)
+            for sentence, judged in zip(answer.sentences, answer.judged, strict=True)
         ],
         sources=sources(answer.sources),
         score=answer.score,
