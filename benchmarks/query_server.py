@@ -1,6 +1,6 @@
 """QueryService with one RPC more on the same server stack: `Echo`, which returns as many bytes as it is asked for.
 
-    python benchmarks/query_server.py SETTINGS    # those of python -m query_service
+python benchmarks/query_server.py SETTINGS    # those of python -m query_service
 """
 
 import sys

@@ -155,9 +155,19 @@ def _stop(context: _Context) -> Stop:
 
 def _response(asked: Asked, start: float) -> bytes:
     """The response of a call that began at `start`; it is logged."""
+    data = response_bytes(asked, trace_id.get(), start)
     # Thousands of stored answers a second would cost more to log than to give.
     level = logging.DEBUG if asked.cache.answer_hit else logging.INFO
     if logger.isEnabledFor(level):
-        total = (time.perf_counter() - start) * 1000
-        logger.log(level, "ask: corpus %s, answer hit %s, %.1f ms", asked.corpus, asked.cache.answer_hit, total)
-    return response_bytes(asked, trace_id.get(), start)
+        response = query_pb2.AskResponse.FromString(data)
+        logger.log(
+            level,
+            "ask: %s, score %.2f, %s, index %s, answer hit %s, %.0f ms",
+            query_pb2.AnswerStatus.Name(response.status),
+            response.score,
+            response.intent,
+            response.corpus_id,
+            response.cache.answer_hit,
+            response.timings_ms["total"],
+        )
+    return data
