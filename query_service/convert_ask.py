@@ -8,6 +8,7 @@ from google.protobuf.message import DecodeError
 from query_service import convert
 from query_service.answering import Ask
 from query_service.asking import Asked
+from query_service.config import Defaults
 from rag_papers.errors import InvalidRequest
 from rag_papers.v1 import query_pb2
 
@@ -18,10 +19,9 @@ _MAX_REMEMBERED_BYTES = 4096  # ... of so many bytes at most
 class AskRequests:
     """AskRequests from the wire, validated; one that was seen lately is known by its bytes."""
 
-    def __init__(self, max_query_chars: int, reranker: str) -> None:
-        """`reranker` is that of requests which name none."""
+    def __init__(self, max_query_chars: int, defaults: Defaults) -> None:
         self._max_query_chars = max_query_chars
-        self._reranker = reranker
+        self._defaults = defaults
         self._remembered = functools.lru_cache(_MAX_REMEMBERED)(self._parsed)
 
     def ask(self, data: bytes) -> Ask:
@@ -33,7 +33,7 @@ class AskRequests:
             request = query_pb2.AskRequest.FromString(data)
         except DecodeError as error:
             raise InvalidRequest(violations={"request": f"is no AskRequest: {error}"}) from None
-        return convert.ask(request, self._max_query_chars, self._reranker)
+        return convert.ask(request, self._max_query_chars, self._defaults)
 
 
 def response_bytes(asked: Asked, trace_id: str, start: float) -> bytes:

@@ -10,6 +10,7 @@ import grpc
 
 from query_service import convert
 from query_service.asking import Asked, Asker
+from query_service.config import Defaults
 from query_service.convert_ask import AskRequests, response_bytes
 from query_service.convert_stream import AskMessages
 from query_service.events import Event
@@ -40,15 +41,15 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         store: SqliteStore,
         workers: Workers,
         max_query_chars: int,
-        reranker: str,
+        defaults: Defaults,
     ) -> None:
         self._asker = asker
         self._searcher = searcher
         self._store = store
         self._workers = workers
-        self._requests = AskRequests(max_query_chars, reranker)
+        self._requests = AskRequests(max_query_chars, defaults)
         self._max_query_chars = max_query_chars
-        self._reranker = reranker
+        self._defaults = defaults
 
     def register(self, server: grpc.aio.Server) -> None:
         """Lets `server` serve the calls."""
@@ -69,7 +70,7 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
     ) -> AsyncIterator[query_pb2.AskStreamResponse]:
         """Answers a question and tells of it meanwhile."""
         start = time.perf_counter()
-        ask = convert.ask(request, self._max_query_chars, self._reranker)
+        ask = convert.ask(request, self._max_query_chars, self._defaults)
         loop = asyncio.get_running_loop()
         # What a slow client has not taken yet waits here, at most one answer; no thread waits for it.
         events: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -107,7 +108,7 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
 
     async def Plan(self, request: query_pb2.PlanRequest, context: _Context) -> query_pb2.PlanResponse:
         """Says what Ask would do."""
-        return convert.plan(request, self._max_query_chars, self._reranker)
+        return convert.plan(request, self._max_query_chars, self._defaults)
 
     async def GetCacheStats(
         self, request: query_pb2.GetCacheStatsRequest, context: _Context

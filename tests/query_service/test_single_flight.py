@@ -45,7 +45,7 @@ class Gated(ExtractiveGenerator):
 @pytest.fixture
 def gated(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gated]:
     gated = Gated()
-    monkeypatch.setitem(GENERATORS, "gated", gated)  # type: ignore[arg-type]
+    monkeypatch.setitem(GENERATORS, "gated", lambda settings: gated)
     yield gated
     gated.may_end.set()
 
