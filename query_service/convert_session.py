@@ -1,7 +1,7 @@
 """The messages of sessions."""
 
 from query_service.config import MAX_SESSION_ID_CHARS
-from query_service.sessions import NEW
+from query_service.sessions import NEW, OpenTurn
 from rag_papers.errors import InvalidRequest, SessionNotFound
 from rag_papers.persist.sessions import Session, SessionStore, StoredTurn
 from rag_papers.rpc.times import timestamp
@@ -76,6 +76,16 @@ def get_response(sessions: SessionStore, session_id: str, after: int, size: int)
     return query_pb2.GetSessionResponse(
         session=session_message(session), turns=turns, next_page_token=str(turns[-1].number) if more else ""
     )
+
+
+def turn_bytes(turn: OpenTurn) -> bytes:
+    """What of an AskResponse belongs to the turn, to be joined to the rest; but for its number."""
+    return query_pb2.AskResponse(session_id=turn.session_id, resolved_query=turn.resolved_query).SerializeToString()
+
+
+def number_bytes(number: int) -> bytes:
+    """The same with the number alone."""
+    return query_pb2.AskResponse(turn=number).SerializeToString()
 
 
 def turn_message(turn: StoredTurn) -> query_pb2.Turn:

@@ -38,18 +38,17 @@ class Conversations:
         self._store = store
         self._max_query_chars = max_query_chars
 
-    def begin(self, session_id: str, ask: Ask) -> OpenTurn:
-        """The turn that `ask` is to be. Raises SessionNotFound and SessionsUnavailable."""
-        if session_id == NEW:
+    def begin(self, asked: Ask) -> OpenTurn:
+        """The turn that `asked` is to be. Raises SessionNotFound and SessionsUnavailable."""
+        ask = dataclasses.replace(asked, session_id="")
+        if asked.session_id == NEW:
             return OpenTurn(session_id=new_session_id(), is_new=True, query=ask.query, ask=ask)
-        earlier = [turn.resolved_query for turn in self._store.last(session_id, _QUESTIONS)]
+        earlier = [turn.resolved_query for turn in self._store.last(asked.session_id, _QUESTIONS)]
         resolved = resolve(ask.query, earlier, self._max_query_chars)
         if resolved.used:
             intent = detect(resolved.text) if ask.intent_detected else ask.intent
-            completed = dataclasses.replace(ask, query=resolved.text, intent=intent, history=resolved.used)
-        else:
-            completed = ask
-        return OpenTurn(session_id=session_id, is_new=False, query=ask.query, ask=completed)
+            ask = dataclasses.replace(ask, query=resolved.text, intent=intent, history=resolved.used)
+        return OpenTurn(session_id=asked.session_id, is_new=False, query=asked.query, ask=ask)
 
     def end(self, turn: OpenTurn, response: bytes) -> int:
         """Stores a turn with its serialised response; returns its number. Raises as `begin` does.
