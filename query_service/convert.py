@@ -130,6 +130,7 @@ class AnswerCodec:
             intent=answer.intent,
             path=answer.path,
             steps_skipped=answer.steps_skipped,
+            query_parts=answer.query_parts,
             context_chars=answer.context_chars,
             repair_used=answer.repair_used,
             config=config_message(answer.config),
@@ -170,6 +171,7 @@ def search_response(found: Found, trace_id: str) -> query_pb2.SearchResponse:
         timings_ms=found.timings_ms,
         trace_id=trace_id,
         corpus=found.corpus,
+        query_parts=found.query_parts,
     )
 
 
