@@ -208,6 +208,7 @@ class JobManager:
     async def _attempt(self, job: Job) -> None:
         task = Task(
             corpus_dir=job.corpus_dir,
+            corpus=job.corpus,
             model_name=job.model_name,
             model_download=self._settings.model_download,
             encoder_precision=self._settings.encoder_precision,
@@ -219,6 +220,8 @@ class JobManager:
             exact_passages=self._settings.exact_passages,
             cache_db=str(self._paths.cache_db),
             indexes=str(self._paths.indexes),
+            corpora=str(self._paths.corpora),
+            seen=str(self._paths.seen),
             models=str(self._paths.models),
             staging=str(self._paths.staging / job.job_id),
         )
@@ -230,7 +233,7 @@ class JobManager:
                 lambda update: self._update(job.job_id, update),
                 self._settings.worker_silence_seconds,
             )
-            result = await self._publish(job, Outcome(**done))
+            result = await self._publish(job, Outcome.of(done))
         message = "nothing has changed; already published" if result.unchanged else "published"
         await self._end(
             job.job_id,

@@ -45,7 +45,11 @@ class Publisher:
                 unchanged = False
         info = IndexInfo.of(manifest, corpus=job.corpus, active=True, create_time=version.publish_time)
         return JobResult(
-            index=info, embed_hits=outcome.embed_hits, embed_misses=outcome.embed_misses, unchanged=unchanged
+            index=info,
+            embed_hits=outcome.embed_hits,
+            embed_misses=outcome.embed_misses,
+            unchanged=unchanged,
+            files=outcome.files,
         )
 
     def activate(self, corpus: str, corpus_id: str) -> IndexInfo:

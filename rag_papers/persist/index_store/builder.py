@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -23,7 +22,8 @@ from rag_papers.persist.index_store.files import (
     postings_file,
 )
 from rag_papers.persist.index_store.manifest import Manifest, manifest_bytes
-from rag_papers.persist.index_store.records import PassageRecord
+from rag_papers.persist.index_store.records import PassageRecord, line_of
+from rag_papers.persist.index_store.vector_file import VectorFile
 from rag_papers.retrieval.bm25 import Postings
 from rag_papers.retrieval.graph import GRAPH, build_graph
 
@@ -42,8 +42,7 @@ class IndexBuilder:
         offsets = [0]
         with (self.directory / name).open("wb") as file:
             for record in records:
-                line = json.dumps(dataclasses.asdict(record), ensure_ascii=False, separators=(",", ":")).encode()
-                offsets.append(offsets[-1] + file.write(line + b"\n"))
+                offsets.append(offsets[-1] + file.write(line_of(record)))
         return np.array(offsets, np.int64)
 
     def passages(self) -> Iterator[PassageRecord]:
@@ -63,16 +62,13 @@ class IndexBuilder:
         for field in dataclasses.fields(postings):
             self.write_array(postings_file(field.name), getattr(postings, field.name))
 
-    def create_vectors(self, count: int, dim: int) -> npt.NDArray[np.float32]:
-        """A mapped float32 (count, dim) array to fill in; what is put into it is in the file."""
-        path = self.directory / VECTORS
-        vectors = np.lib.format.open_memmap(path, "w+", np.float32, (count, dim))
-        if hasattr(
-            os, "posix_fallocate"
-        ):  # a full disk is an error here; met by writing to the map it kills the process
-            with path.open("r+b") as file:
-                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-        return vectors
+    def vectors(self, dim: int) -> VectorFile:
+        """The file of the vectors, to append them to; to be closed, best as a context."""
+        return VectorFile(self.directory / VECTORS, dim)
+
+    def written_vectors(self) -> npt.NDArray[np.float32]:
+        """The vectors once they are written, (n, dim), mapped."""
+        return np.lib.format.open_memmap(self.directory / VECTORS, "r")
 
     def write_graph(self, vectors: npt.NDArray[np.float32], on_progress: Callable[[int], None]) -> None:
         """Writes the approximate index of `vectors` (n, dim); `on_progress` is told how many of them are in it."""
