@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 from services import running_services
 
-from rag_client.evaluation import collection
+from rag_client.evaluation import collection, lines
 from rag_client.evaluation.measures import Measures
 from rag_papers.persist.index_store import OpenIndex, PassageRecord
 from rag_papers.retrieval.analysis import terms
@@ -81,9 +81,9 @@ FUSIONS: dict[str, Callable[[Scores, float, Scores], Scores]] = {
 
 def by_spans(directory: Path, passages: Sequence[PassageRecord]) -> Judgements:
     """The passages that overlap an answer, by query."""
-    texts = {row["_id"]: row["text"] for _, row in collection.read_objects(directory / "corpus.jsonl")}
+    texts = {row["_id"]: row["text"] for _, row in lines.read_objects(directory / "corpus.jsonl")}
     judgements: dict[str, dict[str, int]] = {}
-    for _, row in collection.read_objects(directory / "answer_spans.jsonl"):
+    for _, row in lines.read_objects(directory / "answer_spans.jsonl"):
         start, end = (len(texts[row["doc"]][: row[side]].encode()) for side in ("start", "end"))
         for passage in passages:
             if passage.document_id == row["doc"] and passage.start_byte < end and passage.end_byte > start:

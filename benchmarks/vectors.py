@@ -26,6 +26,7 @@ from usearch.index import Index
 
 from rag_papers.retrieval.bm25 import Bm25, fit
 from rag_papers.retrieval.graph import Graph, build_graph
+from rag_papers.retrieval.quantization import quantize
 from rag_papers.retrieval.search import search
 from rag_papers.retrieval.vectors import VectorSearch
 
@@ -43,7 +44,7 @@ class OurIndex:
 
     def __init__(self, vectors: Vectors) -> None:
         self.bm25 = Bm25(fit([[] for _ in vectors]), len(vectors))
-        self.vector_search = VectorSearch(vectors)
+        self.vector_search = VectorSearch(vectors, quantize(vectors))
 
     def search(self, query: Vectors, *, exact: bool = True) -> list[int]:
         """Positions of the best, best first."""

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
+from query_service.answering import Answerer
 from query_service.asking import Asker
 from query_service.catalog import Catalog
 from query_service.convert import AnswerCodec
@@ -40,8 +41,9 @@ class QueryApplication(Application):
 
     async def start(self, server: grpc.aio.Server) -> None:
         """Registers the servicer, and begins to load the models of the corpora in the background."""
+        answerer = Answerer(self._catalog, self._encoders, self._rerankers, self._store)
         servicer = QueryServicer(
-            asker=Asker(self._catalog, self._encoders, self._rerankers, self._store, AnswerCodec()),
+            asker=Asker(answerer, self._store, AnswerCodec()),
             searcher=Searcher(self._catalog, self._encoders, self._store),
             store=self._store,
             executor=self._executor,

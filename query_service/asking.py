@@ -1,86 +1,22 @@
-"""Asking: the answer cache before the plan."""
+"""Asking: the answer cache before the answering."""
 
 import dataclasses
 import logging
 from collections.abc import Mapping
-from enum import StrEnum
 from typing import Generic, Protocol, TypeVar
 
-from query_service.catalog import Catalog
-from query_service.config import AskConfig
-from query_service.encoders import CallVectors, Encoders
-from query_service.evidence import Coverage, RankedPassage
-from query_service.generators import GENERATORS
-from query_service.generators.base import DraftSentence
-from query_service.plan import Step
-from query_service.question import Intent, Question
-from query_service.rerankers import Rerankers
+from query_service.answer import Answer
+from query_service.answering import PIPELINE, Answerer, Ask, Means
+from query_service.events import Listener, to_nobody
 from query_service.retrieving import CacheUse, age_ms, approximately
-from query_service.running import Run, run
-from query_service.steps import AbstainReason, Task
 from query_service.stop import Stop
-from query_service.verify import Issue
 from rag_papers.persist.answer_cache import AnswerCache, AnswerKey
-from rag_papers.persist.caching import CachePolicy
-from rag_papers.persist.retrieval_cache import RetrievalCache
 from rag_papers.persist.sqlite_store import SqliteStore
-from rag_papers.retrieval.filtering import Filter
 
 logger = logging.getLogger(__name__)
 
-PIPELINE = "2"
-"""Version of the steps and the verifier; changed when an equal question may get another answer."""
-
-NO_ANSWER = "The papers do not say."
-"""The answer of an abstention."""
-
 ResponseT = TypeVar("ResponseT")
 ResponseT_co = TypeVar("ResponseT_co", covariant=True)
-
-
-class Status(StrEnum):
-    """How an answer ended; the names are those of the contract's AnswerStatus."""
-
-    ANSWERED = "answered"
-    PARTIAL = "partial"
-    ABSTAINED = "abstained"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Ask:
-    """A valid request for an answer."""
-
-    query: str
-    """Normalised."""
-    intent: Intent
-    corpus: str
-    corpus_id: str
-    filter: Filter
-    config: AskConfig
-    policy: CachePolicy
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Answer:
-    """All of an answer that does not differ from call to call: what is cached."""
-
-    text: str
-    status: Status
-    abstain_reason: AbstainReason | None
-    sentences: tuple[DraftSentence, ...]
-    supported: tuple[bool, ...]
-    """For each sentence."""
-    sources: tuple[RankedPassage, ...]
-    score: float
-    accepted: bool
-    issues: tuple[Issue, ...]
-    intent: Intent
-    path: tuple[Step, ...]
-    context_chars: int
-    repair_used: bool
-    config: AskConfig
-    corpus_id: str
-    generator: str
 
 
 class Codec(Protocol[ResponseT_co]):
@@ -107,68 +43,30 @@ class Asked(Generic[ResponseT]):
 class Asker(Generic[ResponseT]):
     """Answers questions. Safe to use from several threads."""
 
-    def __init__(
-        self, catalog: Catalog, encoders: Encoders, rerankers: Rerankers, store: SqliteStore, codec: Codec[ResponseT]
-    ) -> None:
-        self._catalog = catalog
-        self._encoders = encoders
-        self._rerankers = rerankers
+    def __init__(self, answerer: Answerer, store: SqliteStore, codec: Codec[ResponseT]) -> None:
+        self._answerer = answerer
         self._answers = AnswerCache(store)
-        self._retrieval = RetrievalCache(store)
         self._codec = codec
 
-    def ask(self, ask: Ask, stop: Stop) -> Asked[ResponseT]:
-        """The answer, from the cache where the policy allows it. Raises RagError."""
+    def ask(self, ask: Ask, stop: Stop, listener: Listener = to_nobody) -> Asked[ResponseT]:
+        """The answer, from the cache where the policy allows it. Raises RagError.
+
+        `listener` is told of a plan that runs, and of nothing if none does.
+        """
         stop.check()
-        opened = self._catalog.find(ask.corpus, ask.corpus_id)
-        index, generator = opened.index, GENERATORS[ask.config.generator]
-        reranker = self._rerankers.of(ask.config.reranker)
-        key = AnswerKey(
-            query=ask.query,
-            intent=ask.intent,
-            corpus_id=index.corpus_id,
-            filter=ask.filter,
-            approximate=approximately(index, ask.filter, ask.config.exact),
-            config=dataclasses.asdict(ask.config),
-            generator=generator.identity,
-            reranker=reranker.identity,
-            pipeline=PIPELINE,
-        )
+        means = self._answerer.means(ask)
+        key = _key(ask, means)
+        corpus = means.opened.corpus
         if ask.policy.read and (stored := self._stored(key)):
             response, age = stored
-            return Asked(
-                response=response,
-                corpus=opened.corpus,
-                cache=CacheUse(answer_hit=True, age_ms=age),
-                timings_ms={},
-            )
-        policy = opened.caching(ask.policy)
-        question = Question(text=ask.query, intent=ask.intent)
-        vectors = CallVectors(self._encoders, index.manifest, policy, stop) if ask.config.uses_vectors else None
-        ran = run(
-            Task(
-                question=question,
-                config=ask.config,
-                filter=ask.filter,
-                index=index,
-                generator=generator,
-                reranker=reranker,
-                retrieval_cache=self._retrieval,
-                vectors=vectors,
-                policy=policy,
-                coverage=Coverage(question.terms, index.bm25.idf),
-                stop=stop,
-            ),
-            stop,
-        )
-        data = self._codec.encode(_answer(ran))
-        if policy.write:
+            return Asked(response=response, corpus=corpus, cache=CacheUse(answer_hit=True, age_ms=age), timings_ms={})
+        policy = means.opened.caching(ask.policy)
+        answered = self._answerer.answer(ask, means, policy, stop, listener)
+        data = self._codec.encode(answered.answer)
+        if policy.write and answered.answer.is_complete:
             self._answers.put(key, data)
         return Asked(
-            response=self._codec.decode(data),
-            corpus=opened.corpus,
-            cache=CacheUse.of(ran.rankings, vectors),
-            timings_ms=ran.timings_ms,
+            response=self._codec.decode(data), corpus=corpus, cache=answered.cache, timings_ms=answered.timings_ms
         )
 
     def _stored(self, key: AnswerKey) -> tuple[ResponseT, int] | None:
@@ -182,26 +80,16 @@ class Asker(Generic[ResponseT]):
             return None
 
 
-def _answer(ran: Run) -> Answer:
-    best = ran.best
-    task = best.task
-    accepted = best.verdict.score >= task.config.accept_threshold
-    given = Status.ANSWERED if accepted else Status.PARTIAL
-    return Answer(
-        text=" ".join(sentence.text for sentence in best.draft) or NO_ANSWER,
-        status=Status.ABSTAINED if best.abstain_reason else given,
-        abstain_reason=best.abstain_reason,
-        sentences=tuple(best.draft),
-        supported=best.verdict.supported,
-        sources=tuple(best.passages),
-        score=best.verdict.score,
-        accepted=accepted,
-        issues=best.verdict.issues,
-        intent=task.question.intent,
-        path=ran.path,
-        context_chars=best.context_chars,
-        repair_used=best.repair > 0,
-        config=task.config,
-        corpus_id=task.index.corpus_id,
-        generator=task.generator.identity,
+def _key(ask: Ask, means: Means) -> AnswerKey:
+    index = means.opened.index
+    return AnswerKey(
+        query=ask.query,
+        intent=ask.intent,
+        corpus_id=index.corpus_id,
+        filter=ask.filter,
+        approximate=approximately(index, ask.filter, ask.config.exact),
+        config=dataclasses.asdict(ask.config),
+        generator=means.generator.identity,
+        reranker=means.reranker.identity,
+        pipeline=PIPELINE,
     )

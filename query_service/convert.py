@@ -8,8 +8,11 @@ from typing import Any
 from google.protobuf.message import DecodeError, Message
 
 from query_service import config
-from query_service.asking import Answer, Ask, Asked
+from query_service.answer import Answer
+from query_service.answering import Ask
+from query_service.asking import Asked
 from query_service.config import AskConfig, SearchConfig
+from query_service.evidence import RankedPassage
 from query_service.generators import GENERATORS
 from query_service.generators.base import Citation
 from query_service.plan import steps
@@ -18,6 +21,7 @@ from query_service.rerankers import NAMES as RERANKERS
 from query_service.rerankers import is_reranker
 from query_service.retrieving import CacheUse
 from query_service.searching import Found, Search
+from query_service.verify import Issue
 from rag_papers.errors import InvalidRequest
 from rag_papers.persist.caching import BYPASS, REFRESH, USE, CachePolicy
 from rag_papers.persist.index_store import PassageRecord
@@ -80,7 +84,7 @@ def plan(request: query_pb2.PlanRequest, max_query_chars: int, reranker: str) ->
         intent=intent,
         intent_detected=not request.intent,
         steps=steps(intent, effective.max_repairs),
-        config=_config_message(effective),
+        config=config_message(effective),
     )
 
 
@@ -111,22 +115,24 @@ class AnswerCodec:
                 resources_pb2.AnswerSentence(
                     text=sentence.text,
                     citations=[_citation(citation) for citation in sentence.citations],
-                    supported=supported,
+                    supported=judged.supported,
+                    support=judged.support,
+                    clashes=[
+                        resources_pb2.SentenceClash.Value(f"SENTENCE_CLASH_{clash.name}") for clash in judged.clashes
+                    ],
                 )
-                for sentence, supported in zip(answer.sentences, answer.supported, strict=True)
+                for sentence, judged in zip(answer.sentences, answer.judged, strict=True)
             ],
-            sources=[
-                _source(rank, passage.score, passage.candidate, passage.record)
-                for rank, passage in enumerate(answer.sources, start=1)
-            ],
+            sources=sources(answer.sources),
             score=answer.score,
             accepted=answer.accepted,
-            issues=[query_pb2.AnswerIssue.Value(f"ANSWER_ISSUE_{issue.name}") for issue in answer.issues],
+            issues=issues(answer.issues),
             intent=answer.intent,
             path=answer.path,
+            steps_skipped=answer.steps_skipped,
             context_chars=answer.context_chars,
             repair_used=answer.repair_used,
-            config=_config_message(answer.config),
+            config=config_message(answer.config),
             corpus_id=answer.corpus_id,
             generator=answer.generator,
         ).SerializeToString(deterministic=True)
@@ -184,6 +190,19 @@ def stats_response(
         database_path=path,
         file_bytes=file_bytes,
     )
+
+
+def sources(passages: Sequence[RankedPassage]) -> list[resources_pb2.Source]:
+    """The sources of an answer, best first."""
+    return [
+        _source(rank, passage.score, passage.candidate, passage.record)
+        for rank, passage in enumerate(passages, start=1)
+    ]
+
+
+def issues(found: Sequence[Issue]) -> list[query_pb2.AnswerIssue.ValueType]:
+    """What the verifier found wrong."""
+    return [query_pb2.AnswerIssue.Value(f"ANSWER_ISSUE_{issue.name}") for issue in found]
 
 
 def _query(text: str, limit: int, wrong: dict[str, str]) -> str:
@@ -282,7 +301,8 @@ def _raise_if(wrong: Mapping[str, str]) -> None:
         raise InvalidRequest(violations=wrong)
 
 
-def _config_message(effective: AskConfig) -> query_pb2.AskConfig:
+def config_message(effective: AskConfig) -> query_pb2.AskConfig:
+    """The settings in effect, every field set."""
     return query_pb2.AskConfig(**dataclasses.asdict(effective))
 
 

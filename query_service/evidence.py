@@ -166,8 +166,13 @@ def ends_like_a_statement(text: str) -> bool:
     return text.rstrip().rstrip(_CLOSERS)[-1:] in _END_MARKS
 
 
+def words(text: str) -> list[str]:
+    """The words of `text` in order; a Chinese, Japanese or Korean character counts as one."""
+    return _WORD.findall(text)
+
+
 def count_words(text: str) -> int:
-    """Words of `text`; a Chinese, Japanese or Korean character counts as one."""
+    """How many `words` there are in `text`."""
     return sum(1 for _ in _WORD.finditer(text))
 
 

@@ -4,14 +4,16 @@ import asyncio
 import contextvars
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 import grpc
 
 from query_service import convert
-from query_service.asking import Asker
+from query_service.asking import Asked, Asker
+from query_service.convert_stream import AskMessages
+from query_service.events import Event
 from query_service.searching import Searcher
 from query_service.stop import Stop
 from rag_papers.persist.sqlite_store import SqliteStore
@@ -56,18 +58,32 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         start = time.perf_counter()
         ask = convert.ask(request, self._max_query_chars, self._reranker)
         asked = await self._blocking(context, lambda stop: self._asker.ask(ask, stop))
-        response = convert.ask_response(asked, trace_id.get())
-        response.timings_ms["total"] = (time.perf_counter() - start) * 1000
-        logger.info(
-            "ask: %s, score %.2f, %s, index %s, answer hit %s, %.0f ms",
-            query_pb2.AnswerStatus.Name(response.status),
-            response.score,
-            response.intent,
-            response.corpus_id,
-            response.cache.answer_hit,
-            response.timings_ms["total"],
-        )
-        return response
+        return _ask_response(asked, start)
+
+    async def AskStream(
+        self, request: query_pb2.AskRequest, context: _Context
+    ) -> AsyncIterator[query_pb2.AskStreamResponse]:
+        """Answers a question and tells of it meanwhile."""
+        start = time.perf_counter()
+        ask = convert.ask(request, self._max_query_chars, self._reranker)
+        loop = asyncio.get_running_loop()
+        # What a slow client has not taken yet waits here, at most one answer; no thread waits for it.
+        events: asyncio.Queue[Event | None] = asyncio.Queue()
+
+        def listen(event: Event) -> None:
+            loop.call_soon_threadsafe(events.put_nowait, event)
+
+        working = asyncio.ensure_future(self._blocking(context, lambda stop: self._asker.ask(ask, stop, listen)))
+        working.add_done_callback(lambda _: events.put_nowait(None))
+        messages = AskMessages()
+        try:
+            while event := await events.get():
+                yield messages.of(event)
+            asked = await working
+        finally:
+            working.cancel()
+        for message in messages.rest(_ask_response(asked, start)):
+            yield message
 
     async def Search(self, request: query_pb2.SearchRequest, context: _Context) -> query_pb2.SearchResponse:
         """Retrieves passages."""
@@ -123,6 +139,7 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         """Runs `work` in the executor and lets it know when nobody waits for it any more."""
         stop = Stop(context.time_remaining())
         stop.check()
+        context.add_done_callback(lambda ctx: stop.client_left())  # type: ignore[arg-type]  # the stubs forgot Protocol
         # The context carries the call's trace id into the log lines of the thread.
         call = contextvars.copy_context()
         try:
@@ -130,3 +147,19 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         except asyncio.CancelledError:
             stop.client_left()
             raise
+
+
+def _ask_response(asked: Asked[query_pb2.AskResponse], start: float) -> query_pb2.AskResponse:
+    """The response of a call that began at `start`; it is logged."""
+    response = convert.ask_response(asked, trace_id.get())
+    response.timings_ms["total"] = (time.perf_counter() - start) * 1000
+    logger.info(
+        "ask: %s, score %.2f, %s, index %s, answer hit %s, %.0f ms",
+        query_pb2.AnswerStatus.Name(response.status),
+        response.score,
+        response.intent,
+        response.corpus_id,
+        response.cache.answer_hit,
+        response.timings_ms["total"],
+    )
+    return response

@@ -21,9 +21,11 @@ from query_service.evidence import (
 from query_service.generators.base import Assignment, DraftSentence, Generator
 from query_service.plan import Step
 from query_service.question import Question
+from query_service.rerankers import NO_RERANKER
 from query_service.rerankers.base import Reranker, Retrieved, rerank
 from query_service.retrieving import Ranking, retrieve
 from query_service.stop import Stop
+from query_service.support import Context
 from query_service.verify import Verdict, verify
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.index_store import OpenIndex
@@ -31,6 +33,9 @@ from rag_papers.persist.retrieval_cache import RetrievalCache
 from rag_papers.retrieval.filtering import Filter
 
 _T = TypeVar("_T")
+
+NO_ANSWER = "The papers do not say."
+"""The answer of an abstention."""
 
 _PASSAGE_IN_PRUNING = 0.2  # weight of the passage's score where sentences compete for room, that of coverage being 1
 
@@ -40,6 +45,7 @@ class AbstainReason(StrEnum):
 
     NOTHING_RETRIEVED = "nothing_retrieved"
     WEAK_EVIDENCE = "weak_evidence"
+    NOT_STATED = "not_stated"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +78,8 @@ class Attempt:
     task: Task
     repair: int
     """0 for the first attempt."""
+    say: Callable[[str], None]
+    """Takes text that the generator is certain of."""
     ranking: Ranking = dataclasses.field(default_factory=lambda: Ranking(candidates=(), hit=False, age_ms=0))
     passages: Sequence[RankedPassage] = ()
     """Best first; after contextualizing those that the context is made of."""
@@ -79,12 +87,22 @@ class Attempt:
     """The context in reading order."""
     draft: Sequence[DraftSentence] = ()
     abstain_reason: AbstainReason | None = None
-    verdict: Verdict = dataclasses.field(default_factory=lambda: Verdict(score=0.0, supported=(), issues=()))
+    verdict: Verdict = dataclasses.field(default_factory=lambda: Verdict(score=0.0))
 
     @property
     def context_chars(self) -> int:
         """Characters of the context."""
         return sum(len(item.sentence.quote) for item in self.evidence)
+
+    @property
+    def text(self) -> str:
+        """The answer."""
+        return " ".join(sentence.text for sentence in self.draft) or NO_ANSWER
+
+    @property
+    def is_accepted(self) -> bool:
+        """Whether the verifier's score reaches the threshold."""
+        return self.verdict.score >= self.task.config.accept_threshold
 
 
 def _retrieve(attempt: Attempt) -> None:
@@ -101,6 +119,15 @@ def _retrieve(attempt: Attempt) -> None:
 
 
 def _rerank(attempt: Attempt) -> None:
+    _order(attempt, attempt.task.reranker)
+
+
+def keep_fused_order(attempt: Attempt) -> None:
+    """What stands in for reranking where there is no time for it."""
+    _order(attempt, NO_RERANKER)
+
+
+def _order(attempt: Attempt, reranker: Reranker) -> None:
     task = attempt.task
     passages = []
     for candidate in attempt.ranking.candidates:
@@ -111,7 +138,7 @@ def _rerank(attempt: Attempt) -> None:
     retrieved = Retrieved(
         question=task.question, passages=passages, coverage=task.coverage, vectors=task.vectors, stop=task.stop
     )
-    attempt.passages = rerank(task.reranker, retrieved, task.config.rerank_top_k)
+    attempt.passages = rerank(reranker, retrieved, task.config.rerank_top_k)
 
 
 def _prune(attempt: Attempt) -> None:
@@ -181,6 +208,8 @@ def _generate(attempt: Attempt) -> None:
                 strict=attempt.repair > 0,
                 temperature=task.config.temperature_on_repair if attempt.repair else task.config.temperature,
                 seed=task.config.seed,
+                stop=task.stop,
+                say=attempt.say,
             )
         )
         if not attempt.draft:
@@ -188,8 +217,22 @@ def _generate(attempt: Attempt) -> None:
 
 
 def _verify(attempt: Attempt) -> None:
-    if attempt.abstain_reason is None:
-        attempt.verdict = verify(attempt.task.question, attempt.task.coverage, attempt.draft)
+    """Judges the answer, and lets each sentence cite just the bytes that it was found to rest on."""
+    if attempt.abstain_reason is not None:
+        return
+    task = attempt.task
+    sources: dict[int, list[Sentence]] = {}
+    for item in attempt.evidence:
+        sources.setdefault(item.source, []).append(item.sentence)
+    context = Context(sources, task.index.bm25.idf, task.vectors)
+    attempt.verdict = verify(task.question, task.coverage, attempt.draft, context)
+    if attempt.verdict.declines:
+        attempt.abstain_reason = AbstainReason.NOT_STATED
+    else:
+        attempt.draft = [
+            dataclasses.replace(sentence, citations=judged.citations)
+            for sentence, judged in zip(attempt.draft, attempt.verdict.sentences, strict=True)
+        ]
 
 
 STEPS: Mapping[Step, Callable[[Attempt], None]] = {

@@ -108,7 +108,7 @@ class Settings:
         300.0, "pause in the messages of an upload after which it is given up", unit="seconds", low=0.01
     )
     exact_passages: int = _setting(
-        130_000, "passages above which an ingest builds an approximate index of the vectors", unit="passages", low=0
+        400_000, "passages above which an ingest builds an approximate index of the vectors", unit="passages", low=0
     )
     heartbeat_seconds: float = _setting(
         5.0, "pause after which a watch repeats an unchanged job", unit="seconds", low=0.01

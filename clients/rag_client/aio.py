@@ -76,6 +76,23 @@ def _uploading(call: Call[P, R]) -> Callable[Concatenate[_AsyncClient, P], Corou
     return call.method_of(method)
 
 
+def _streamed(call: Call[P, R]) -> Callable[Concatenate[_AsyncClient, P], AsyncIterator[R]]:
+    async def messages(self: _AsyncClient, request: Any) -> AsyncIterator[R]:
+        stream = getattr(self._stub, call.method)(request, timeout=self._timeout or call.deadline)
+        try:
+            async for response in stream:
+                yield call.pick(response)
+        except grpc.RpcError as error:
+            raise error_of(error, self.address) from error
+        finally:
+            stream.cancel()  # without effect on a call that has ended
+
+    def method(self: _AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncIterator[R]:
+        return messages(self, call.request(*args, **kwargs))
+
+    return call.method_of(method)
+
+
 def _paged(call: Call[P, Iterable[R]]) -> Callable[Concatenate[_AsyncClient, P], AsyncIterator[R]]:
     async def pages(self: _AsyncClient, request: Any) -> AsyncIterator[R]:
         while True:
@@ -164,6 +181,7 @@ class AsyncQueryClient(_AsyncClient):
     _stub_type = QueryServiceStub
 
     ask = _unary(calls.ASK)
+    ask_stream = _streamed(calls.ASK_STREAM)
     search = _unary(calls.SEARCH)
     plan = _unary(calls.PLAN)
     cache_stats = _unary(calls.CACHE_STATS)

@@ -70,6 +70,23 @@ def _uploading(call: Call[P, R]) -> Callable[Concatenate[_Client, P], R]:
     return call.method_of(method)
 
 
+def _streamed(call: Call[P, R]) -> Callable[Concatenate[_Client, P], Iterator[R]]:
+    def messages(self: _Client, request: Any) -> Iterator[R]:
+        stream = getattr(self._stub, call.method)(request, timeout=self._timeout or call.deadline)
+        try:
+            for response in stream:
+                yield call.pick(response)
+        except grpc.RpcError as error:
+            raise error_of(error, self.address) from error
+        finally:
+            stream.cancel()  # without effect on a call that has ended
+
+    def method(self: _Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[R]:
+        return messages(self, call.request(*args, **kwargs))
+
+    return call.method_of(method)
+
+
 def _paged(call: Call[P, Iterable[R]]) -> Callable[Concatenate[_Client, P], Iterator[R]]:
     def pages(self: _Client, request: Any) -> Iterator[R]:
         while True:
@@ -168,6 +185,7 @@ class QueryClient(_Client):
     _stub_type = QueryServiceStub
 
     ask = _unary(calls.ASK)
+    ask_stream = _streamed(calls.ASK_STREAM)
     search = _unary(calls.SEARCH)
     plan = _unary(calls.PLAN)
     cache_stats = _unary(calls.CACHE_STATS)

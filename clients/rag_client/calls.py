@@ -34,6 +34,10 @@ class Call(Generic[P, R]):
     """Takes what is useful out of the response."""
     deadline: float = deadlines.UNARY
     """How long the call may take unless the client was given a timeout, seconds."""
+    name: str | None = None
+    """What the method is called; None: as the builder."""
+    doc: str | None = None
+    """What the method says that it does; None: what the builder says."""
 
     def request(self, *args: P.args, **kwargs: P.kwargs) -> Any:
         """The request; InvalidRequest for a value that its field cannot hold."""
@@ -46,8 +50,8 @@ class Call(Generic[P, R]):
         """`function`, which calls this, under the name, parameters and docstring of the request's builder."""
         signature = inspect.signature(self.build)
         itself = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-        function.__name__ = self.build.__name__
-        function.__doc__ = self.build.__doc__
+        function.__name__ = self.name or self.build.__name__
+        function.__doc__ = self.doc or self.build.__doc__
         function.__signature__ = signature.replace(  # type: ignore[attr-defined]  # functions have it, Callable hides it
             parameters=[itself, *signature.parameters.values()], return_annotation=inspect.Signature.empty
         )
@@ -124,6 +128,17 @@ PREPARE_MODEL = Call(
 )
 LIST_MODELS = Call(method="ListModels", build=requests.list_models, pick=_whole(ingest_pb2.ListModelsResponse))
 ASK = Call(method="Ask", build=requests.ask, pick=_whole(query_pb2.AskResponse), deadline=deadlines.ASK)
+ASK_STREAM = Call(
+    method="AskStream",
+    build=requests.ask,
+    pick=_whole(query_pb2.AskStreamResponse),
+    deadline=deadlines.ASK,
+    name="ask_stream",
+    doc="""Answers a question as `ask` does, and tells of it meanwhile: yields the messages of AskStream, done last.
+
+    Whoever stops reading before the end closes the iterator, which ends the call.
+    """,
+)
 SEARCH = Call(method="Search", build=requests.search, pick=_whole(query_pb2.SearchResponse))
 PLAN = Call(method="Plan", build=requests.plan, pick=_whole(query_pb2.PlanResponse))
 CACHE_STATS = Call(method="GetCacheStats", build=requests.cache_stats, pick=_whole(query_pb2.GetCacheStatsResponse))

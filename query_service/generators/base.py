@@ -1,11 +1,12 @@
 """What a generator is given and gives."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from query_service.evidence import Evidence, Sentence
 from query_service.question import Question
+from query_service.stop import Stop
 from rag_papers.persist.index_store import PassageRecord
 
 
@@ -42,6 +43,10 @@ class DraftSentence:
     citations: tuple[Citation, ...]
 
 
+def keep_to_oneself(text: str) -> None:
+    """Where nobody may hear text before the answer is whole."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Assignment:
     """What a generator writes an answer from."""
@@ -53,6 +58,12 @@ class Assignment:
     """Keep to the best evidence: the answer before was not accepted."""
     temperature: float
     seed: int
+    stop: Stop = dataclasses.field(default_factory=Stop)
+    """A generator that takes its time looks at it while it writes; one that waits lets itself be woken by it."""
+    say: Callable[[str], None] = keep_to_oneself
+    """May be given text as soon as it is certain to be in the answer: what it was given, joined, must be the beginning
+    of the sentences' texts joined by single spaces. Nothing must have been said for an answer without sentences. Raises
+    DeadlineExceeded, which ends the writing. Not to be called from another thread."""
 
 
 class Generator(Protocol):
@@ -63,4 +74,4 @@ class Generator(Protocol):
         """Name and version; changed when equal assignments may give another answer."""
 
     def generate(self, assignment: Assignment) -> Sequence[DraftSentence]:
-        """The sentences of the answer in order; none if there is nothing to say."""
+        """The sentences of the answer in order; none if there is nothing to say. Raises DeadlineExceeded."""

@@ -12,7 +12,9 @@ from rag_papers.retrieval.models import locate
 
 logger = logging.getLogger(__name__)
 
-BUILT_IN: Mapping[str, Reranker] = {"best-sentence": BestSentence(), "none": FusedOrder()}
+NO_RERANKER: Reranker = FusedOrder()
+"""Leaves the order as it is, in no time."""
+BUILT_IN: Mapping[str, Reranker] = {"best-sentence": BestSentence(), "none": NO_RERANKER}
 """The rerankers that need no model of their own, by name."""
 CROSS_ENCODER = "cross-encoder:"
 """What stands before the name of a cross-encoder's model."""

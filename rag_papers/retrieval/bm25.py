@@ -6,6 +6,9 @@ Beyond", 2009, with k1 = 1.5, b = 0.75 and epsilon = 0.25):
     idf(t) = ln(N - n_t + 0.5) - ln(n_t + 0.5),   negative ones replaced by 0.25 times the mean idf
     score(q, d) = sum over t in q of idf(t) * f(t, d) * (k1 + 1) / (f(t, d) + k1 * (1 - b + b * |d| / avgdl))
 
+BM25+ adds delta * idf(t) for every term of the query that the passage has, so that a long passage which has it is told
+from one which has not (Lv & Zhai, "Lower-Bounding Term Frequency Normalization", 2011).
+
 The one deviation: where that idf is not positive, so that a match would not count or count against the passage, the
 smaller of ln(1 + (N - n_t + 0.5) / (n_t + 0.5)) and the least positive idf of the collection is used.
 """
@@ -170,18 +173,35 @@ class Bm25:
         # Questions repeat their words, and a search asks for each twice.
         self._run = functools.lru_cache(maxsize=_REMEMBERED_TERMS)(self._find)
 
-    def scores(self, terms: Iterable[str]) -> npt.NDArray[np.float32]:
-        """(passage_count,): the score of every passage; a term that is repeated counts each time."""
+    def scores(self, terms: Iterable[str], *, delta: float = 0.0) -> npt.NDArray[np.float32]:
+        """(passage_count,): the score of every passage; a term that is repeated counts each time.
+
+        With a `delta` that of BM25+, without one that of BM25.
+        """
         scores = np.zeros(self._passage_count, np.float32)
-        passages, values = self._postings.passages, self._postings.scores
-        for begin, end in map(self._run, terms):
+        for term in terms:
+            begin, end = self._run(term)
             if begin < end:
-                np.add.at(scores, passages[begin:end], values[begin:end])  # faster than +=, which gathers and scatters
+                values = self._postings.scores[begin:end]
+                if delta:
+                    values = values + np.float32(delta * self.idf(term))
+                # Faster than +=, which gathers and scatters.
+                np.add.at(scores, self._postings.passages[begin:end], values)
         return scores
 
-    def bound(self, terms: Iterable[str]) -> float:
-        """What a passage would score that held every term countless times: the sum of idf(t) * (k1 + 1)."""
-        return (K1 + 1) * sum(map(self.idf, terms))
+    def scores_at(self, terms: Iterable[str], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
+        """(len(positions),): the bits that `scores` has at `positions`, without a look at the other passages."""
+        scores = np.zeros(len(positions), np.float32)
+        for begin, end in map(self._run, terms):
+            if begin < end:
+                run = self._postings.passages[begin:end]
+                places = np.minimum(np.searchsorted(run, positions), len(run) - 1)
+                scores += np.where(run[places] == positions, self._postings.scores[begin:end][places], np.float32(0))
+        return scores
+
+    def bound(self, terms: Iterable[str], *, delta: float = 0.0) -> float:
+        """What a passage would score that held every term countless times: the sum of idf(t) * (k1 + 1 + delta)."""
+        return (K1 + 1 + delta) * sum(map(self.idf, terms))
 
     def idf(self, term: str) -> float:
         """How rare `term` is: ln(1 + (N - n + 0.5) / (n + 0.5)), positive; largest for a term that does not occur."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-FUSION = "bounded-2"
+FUSION = "bounded-3"
 """Identity of the fusion; part of every cached ranking's key."""
 
 Scores = npt.NDArray[Any]
@@ -27,7 +27,7 @@ class Candidate(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mix:
-    """How much BM25 scores and cosines count: the weighted mean of BM25 / bound and cosine.
+    """How much BM25(+) scores and cosines count: the weighted mean of BM25 / bound and cosine.
 
     The bound is the most that the query can score in BM25; it makes one side comparable with the other without looking
     at other passages, so that what else is found changes no score. Negative cosines count as 0. (A convex combination
@@ -60,13 +60,20 @@ class Mix:
 
 
 def fuse(
-    positions: npt.NDArray[np.int64], bm25: Scores | None, vector: Scores | None, mix: Mix, top_k: int
+    positions: npt.NDArray[np.int64],
+    lexical: Scores | None,
+    vector: Scores | None,
+    mix: Mix,
+    top_k: int,
+    *,
+    bm25: Scores | None,
 ) -> list[Candidate]:
     """The `top_k` best of the passages at `positions`, ascending, by fused score, ties in order of position.
 
-    `bm25` and `vector` hold the passages' scores, each None where it has no weight.
+    `lexical` (BM25 or BM25+) and `vector` hold the scores, each None where it has no weight; `bm25` holds the scores
+    that are said to be theirs.
     """
-    exactly = [None if scores is None else scores.astype(np.float64) for scores in (bm25, vector)]
+    exactly = [None if scores is None else scores.astype(np.float64) for scores in (lexical, vector)]
     fused = np.minimum(mix.fused(*exactly), 1.0)
     return [
         Candidate(

@@ -15,9 +15,10 @@ from rag_papers.retrieval.fusion import Candidate, Mix, fuse
 from rag_papers.retrieval.top import reaching, top
 from rag_papers.retrieval.vectors import VectorSearch
 
+_DELTA = 1.0  # of BM25+, which takes the place of BM25 beside the vectors; that which its authors propose
 _NEIGHBOURS = 200  # that the graph is asked for, or so many times top_k:
 _NEIGHBOURS_TIMES_K = 4
-_SHARE = 10  # candidates of more than one passage in so many: then scoring all costs no more
+_SHARE = 10  # candidates of more than one passage in so many: then a coarse look at all costs no more
 
 Positions = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float32]
@@ -51,51 +52,67 @@ def search(
     missing, but the scores are the same. A filtered search is always exact.
     """
     words = terms(query)
-    bm25 = index.bm25.scores(words) if bm25_weight else None
+    hybrid = vector is not None and vector_weight > 0
+    delta = _DELTA if hybrid else 0.0
+    lexical = index.bm25.scores(words, delta=delta) if bm25_weight else None
     mix = Mix.of(
         bm25_weight=bm25_weight,
         vector_weight=vector_weight,
-        bound=index.bm25.bound(words),
-        highest=0.0 if bm25 is None else float(bm25.max(initial=0.0)),
+        bound=index.bm25.bound(words, delta=delta),
+        highest=0.0 if lexical is None else float(lexical.max(initial=0.0)),
     )
-    if vector is None or not vector_weight:
-        best = _best_by_words(bm25, among, top_k)
-        return fuse(best, _at(best, bm25), None, mix, top_k)
+    if vector is None or not hybrid:
+        best = _best_by_words(lexical, among, top_k)
+        return fuse(best, _at(best, lexical), None, mix, top_k, bm25=_at(best, lexical))
     vectors = index.vector_search
     if among is None and not exact and vectors.approximate:
-        among = _candidates(vectors, vector, bm25, mix, top_k)
-    fused = mix.fused(_at(among, bm25), vectors.rough(vector, among))
-    near = reaching(fused, top_k, _slack(vectors))
-    chosen = near if among is None else among[near]
-    return fuse(chosen, _at(chosen, bm25), vectors.canonical(vector, chosen), mix, top_k)
+        among = _candidates(vectors, vector, lexical, mix, top_k)
+    if among is None or len(among) * _SHARE > len(vectors):
+        among = _coarsely(vectors, vector, lexical, mix, top_k, among)
+    fused = mix.fused(_at(among, lexical), vectors.rough(vector, among))
+    chosen = among[reaching(fused, top_k, _slack(vectors))]
+    bm25 = index.bm25.scores_at(words, chosen) if bm25_weight else None
+    return fuse(chosen, _at(chosen, lexical), vectors.canonical(vector, chosen), mix, top_k, bm25=bm25)
 
 
-def _best_by_words(bm25: Scores | None, among: Positions | None, top_k: int) -> Positions:
-    if bm25 is None:
+def _best_by_words(lexical: Scores | None, among: Positions | None, top_k: int) -> Positions:
+    if lexical is None:
         return np.empty(0, np.int64)
     if among is None:
-        return np.sort(top(bm25, top_k, above=0.0))
-    return among[np.sort(top(bm25[among], top_k, above=0.0))]
+        return np.sort(top(lexical, top_k, above=0.0))
+    return among[np.sort(top(lexical[among], top_k, above=0.0))]
 
 
-def _candidates(vectors: VectorSearch, vector: Scores, bm25: Scores | None, mix: Mix, top_k: int) -> Positions | None:
+def _coarsely(
+    vectors: VectorSearch, vector: Scores, lexical: Scores | None, mix: Mix, top_k: int, among: Positions | None
+) -> Positions:
+    """Positions, ascending, of all that may be among the best of `among` (None: of all), by coarse cosines."""
+    cosines, margin = vectors.coarse(vector)
+    fused = mix.fused(_at(among, lexical), cosines if among is None else cosines[among])
+    near = reaching(fused, top_k, 2 * mix.vector * margin + _slack(vectors))
+    return near if among is None else among[near]
+
+
+def _candidates(
+    vectors: VectorSearch, vector: Scores, lexical: Scores | None, mix: Mix, top_k: int
+) -> Positions | None:
     """Positions, ascending, that hold the best passages, as far as the graph finds the neighbours; None: all may.
 
-    The BM25 scores of all passages are known, and a passage that is no neighbour is no nearer than the farthest one. So
-    its fused score has a bound, and those whose bound reaches the k-th best score found so far are candidates too. (The
-    threshold algorithm: Fagin, Lotem & Naor, "Optimal Aggregation Algorithms for Middleware", 2001.)
+    The BM25+ scores of all passages are known, and a passage that is no neighbour is no nearer than the farthest one.
+    So its fused score has a bound, and those whose bound reaches the k-th best score found so far are candidates too.
+    (The threshold algorithm: Fagin, Lotem & Naor, "Optimal Aggregation Algorithms for Middleware", 2001.)
     """
     count = max(_NEIGHBOURS, _NEIGHBOURS_TIMES_K * top_k)
     neighbours = np.sort(vectors.nearest(vector, count))
-    if bm25 is None:
+    if lexical is None:
         return neighbours if len(neighbours) >= min(top_k, len(vectors)) else None
-    known = np.union1d(neighbours, top(bm25, count, above=0.0))
+    known = np.union1d(neighbours, top(lexical, count, above=0.0))
     if len(known) < top_k:
         return None
     cosines = vectors.rough(vector, known)
     farthest = max(0.0, float(cosines[np.searchsorted(known, neighbours)].min()))
-    kth = float(np.partition(mix.fused(bm25[known], cosines), -top_k)[-top_k])
-    more = np.flatnonzero(bm25 * mix.bm25 >= kth - _slack(vectors) - mix.vector * farthest)
+    kth = float(np.partition(mix.fused(lexical[known], cosines), -top_k)[-top_k])
+    more = np.flatnonzero(lexical * mix.bm25 >= kth - _slack(vectors) - mix.vector * farthest)
     return None if len(more) * _SHARE > len(vectors) else np.union1d(known, more)
 
 

@@ -1,4 +1,4 @@
-"""Cosines of a query with the passages: rough ones of all at once, canonical ones of a few."""
+"""Cosines of a query with the passages: coarse ones of all at once, rough ones of many, canonical ones of a few."""
 
 from collections.abc import Callable
 
@@ -7,10 +7,10 @@ import numpy.typing as npt
 
 from rag_papers.retrieval.batching import Gatherer
 from rag_papers.retrieval.graph import Graph
+from rag_papers.retrieval.quantization import Quantized, QuantizedSearch
 
 _MOST_BYTES = 64 << 20  # scores that one product of several queries may hold
 _BLOCK = 4096  # rows that are copied at a time
-_SPARSE = 4  # a share of the rows smaller than one in so many is scored row by row
 
 Rows = npt.NDArray[np.float32]
 
@@ -18,11 +18,12 @@ Rows = npt.NDArray[np.float32]
 class VectorSearch:
     """The vectors of an index, searchable. Safe to use from several threads."""
 
-    def __init__(self, rows: Rows) -> None:
-        """`rows` (n, dim) are L2-normalised."""
+    def __init__(self, rows: Rows, quantized: Quantized) -> None:
+        """`rows` (n, dim) are L2-normalised, and `quantized` is made of them."""
         self._rows = rows
         self._graph: Graph | None = None
-        self._multiply = Gatherer(self._products, most=max(1, _MOST_BYTES // max(1, 4 * len(rows))))
+        quantized_search = QuantizedSearch(quantized)
+        self._compare = Gatherer(quantized_search.cosines, most=max(1, _MOST_BYTES // max(1, 4 * len(rows))))
         self._find = Gatherer(self._neighbours, most=64)
 
     def __len__(self) -> int:
@@ -47,15 +48,18 @@ class VectorSearch:
         """Lets `graph`, which is that of the rows, find neighbours from now on."""
         self._graph = graph
 
-    def rough(self, query: Rows, positions: npt.NDArray[np.int64] | None = None) -> Rows:
-        """The cosines with `query` (dim,) of all rows, or of those at `positions`, to within `margin`.
+    def coarse(self, query: Rows) -> tuple[Rows, float]:
+        """The cosines with `query` (dim,) of all rows, and what they are off at most, some hundredths.
 
-        The last bits depend on what is computed along with them. Concurrent calls share one product.
+        Concurrent calls read the rows once.
         """
-        if positions is None:
-            return self._multiply(query)
-        if len(positions) * _SPARSE > len(self._rows):
-            return np.asarray(self._multiply(query)[positions])
+        return self._compare(query)
+
+    def rough(self, query: Rows, positions: npt.NDArray[np.int64]) -> Rows:
+        """The cosines with `query` (dim,) of the rows at `positions`, ascending, to within `margin`.
+
+        The last bits depend on what is computed along with them.
+        """
         return _by_blocks(positions, lambda block: self._rows[block] @ query, np.float32)
 
     def canonical(self, query: Rows, positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
@@ -73,11 +77,6 @@ class VectorSearch:
         By the graph, so that some may be missing.
         """
         return self._find((query, min(count, len(self._rows))))
-
-    def _products(self, queries: list[Rows]) -> list[Rows]:
-        if len(queries) == 1:
-            return [self._rows @ queries[0]]
-        return list(np.stack(queries) @ self._rows.T)
 
     def _neighbours(self, wanted: list[tuple[Rows, int]]) -> list[npt.NDArray[np.int64]]:
         assert self._graph is not None

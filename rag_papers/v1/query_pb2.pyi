@@ -61,6 +61,8 @@ class _AbstainReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Abstain
     """No passage was retrieved."""
     ABSTAIN_REASON_WEAK_EVIDENCE: _AbstainReason.ValueType  # 2
     """No sentence of the retrieved passages has enough to do with the question."""
+    ABSTAIN_REASON_NOT_STATED: _AbstainReason.ValueType  # 3
+    """The generator found that the passages do not answer the question."""
 
 class AbstainReason(_AbstainReason, metaclass=_AbstainReasonEnumTypeWrapper):
     """Why no answer was given."""
@@ -71,6 +73,8 @@ ABSTAIN_REASON_NOTHING_RETRIEVED: AbstainReason.ValueType  # 1
 """No passage was retrieved."""
 ABSTAIN_REASON_WEAK_EVIDENCE: AbstainReason.ValueType  # 2
 """No sentence of the retrieved passages has enough to do with the question."""
+ABSTAIN_REASON_NOT_STATED: AbstainReason.ValueType  # 3
+"""The generator found that the passages do not answer the question."""
 Global___AbstainReason: _TypeAlias = AbstainReason  # noqa: Y015
 
 class _AnswerIssue:
@@ -93,6 +97,14 @@ class _AnswerIssueEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnswerIss
     """The last sentence breaks off."""
     ANSWER_ISSUE_UNSUPPORTED: _AnswerIssue.ValueType  # 6
     """A sentence is not supported by the bytes it cites."""
+    ANSWER_ISSUE_CONTRADICTED: _AnswerIssue.ValueType  # 7
+    """A sentence is contradicted by the bytes it cites, as an entailment model reads them."""
+    ANSWER_ISSUE_POSSIBLY_CONTRADICTED: _AnswerIssue.ValueType  # 8
+    """A sentence and the bytes it cites clash in a number, a name, a negation, a direction or a word. A warning: rules
+    cannot tell a contradiction from another way to say it.
+    """
+    ANSWER_ISSUE_ECHO: _AnswerIssue.ValueType  # 9
+    """A sentence says nothing that the question does not say."""
 
 class AnswerIssue(_AnswerIssue, metaclass=_AnswerIssueEnumTypeWrapper):
     """What the verifier found wrong with an answer."""
@@ -111,6 +123,14 @@ ANSWER_ISSUE_INCOMPLETE: AnswerIssue.ValueType  # 5
 """The last sentence breaks off."""
 ANSWER_ISSUE_UNSUPPORTED: AnswerIssue.ValueType  # 6
 """A sentence is not supported by the bytes it cites."""
+ANSWER_ISSUE_CONTRADICTED: AnswerIssue.ValueType  # 7
+"""A sentence is contradicted by the bytes it cites, as an entailment model reads them."""
+ANSWER_ISSUE_POSSIBLY_CONTRADICTED: AnswerIssue.ValueType  # 8
+"""A sentence and the bytes it cites clash in a number, a name, a negation, a direction or a word. A warning: rules
+cannot tell a contradiction from another way to say it.
+"""
+ANSWER_ISSUE_ECHO: AnswerIssue.ValueType  # 9
+"""A sentence says nothing that the question does not say."""
 Global___AnswerIssue: _TypeAlias = AnswerIssue  # noqa: Y015
 
 @_typing.final
@@ -428,6 +448,7 @@ class AskResponse(_message.Message):
     CACHE_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
     CORPUS_FIELD_NUMBER: _builtins.int
+    STEPS_SKIPPED_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
     """The answer: the texts of `sentences` joined by single spaces; on abstention one sentence that says so."""
     status: Global___AnswerStatus.ValueType
@@ -480,6 +501,12 @@ class AskResponse(_message.Message):
     def cache(self) -> _resources_pb2.CacheInfo:
         """What the caches contributed."""
 
+    @_builtins.property
+    def steps_skipped(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Steps that were left out, or broken off, because the call's deadline left no time for them: rerank, repair. With more
+        time the answer may be a better one. Such an answer is not cached.
+        """
+
     def __init__(
         self,
         *,
@@ -502,14 +529,161 @@ class AskResponse(_message.Message):
         cache: _resources_pb2.CacheInfo | None = ...,
         trace_id: _builtins.str = ...,
         corpus: _builtins.str = ...,
+        steps_skipped: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "config", b"config"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstain_reason", b"abstain_reason", "accepted", b"accepted", "answer", b"answer", "cache", b"cache", "config", b"config", "context_chars", b"context_chars", "corpus", b"corpus", "corpus_id", b"corpus_id", "generator", b"generator", "intent", b"intent", "issues", b"issues", "path", b"path", "repair_used", b"repair_used", "score", b"score", "sentences", b"sentences", "sources", b"sources", "status", b"status", "timings_ms", b"timings_ms", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstain_reason", b"abstain_reason", "accepted", b"accepted", "answer", b"answer", "cache", b"cache", "config", b"config", "context_chars", b"context_chars", "corpus", b"corpus", "corpus_id", b"corpus_id", "generator", b"generator", "intent", b"intent", "issues", b"issues", "path", b"path", "repair_used", b"repair_used", "score", b"score", "sentences", b"sentences", "sources", b"sources", "status", b"status", "steps_skipped", b"steps_skipped", "timings_ms", b"timings_ms", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AskResponse: _TypeAlias = AskResponse  # noqa: Y015
+
+@_typing.final
+class AskStreamResponse(_message.Message):
+    """One message of AskStream."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STARTED_FIELD_NUMBER: _builtins.int
+    RETRIEVED_FIELD_NUMBER: _builtins.int
+    TEXT_DELTA_FIELD_NUMBER: _builtins.int
+    VERIFIED_FIELD_NUMBER: _builtins.int
+    DONE_FIELD_NUMBER: _builtins.int
+    text_delta: _builtins.str
+    """The next piece of the answer. The pieces joined are `answer` of `done`, byte for byte: no piece is ever taken back.
+    Text that a repair could still replace is held back. With config.max_repairs = 0 nothing can be replaced, and text
+    comes as the generator writes it; else it comes when an attempt is accepted, before its verified, or after the last
+    attempt if none is.
+    """
+    @_builtins.property
+    def started(self) -> Global___AskStarted:
+        """The first message: what will be done."""
+
+    @_builtins.property
+    def retrieved(self) -> Global___AskRetrieved:
+        """An attempt knows the passages that it answers from. Once for each attempt that comes so far."""
+
+    @_builtins.property
+    def verified(self) -> Global___AskVerified:
+        """An attempt was verified. Once for each attempt; an answer from the cache has one."""
+
+    @_builtins.property
+    def done(self) -> Global___AskResponse:
+        """The last message: the response that Ask returns for the same request. Then the stream ends OK."""
+
+    def __init__(
+        self,
+        *,
+        started: Global___AskStarted | None = ...,
+        retrieved: Global___AskRetrieved | None = ...,
+        text_delta: _builtins.str = ...,
+        verified: Global___AskVerified | None = ...,
+        done: Global___AskResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "event", b"event", "retrieved", b"retrieved", "started", b"started", "text_delta", b"text_delta", "verified", b"verified"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["done", b"done", "event", b"event", "retrieved", b"retrieved", "started", b"started", "text_delta", b"text_delta", "verified", b"verified"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["started", "retrieved", "text_delta", "verified", "done"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___AskStreamResponse: _TypeAlias = AskStreamResponse  # noqa: Y015
+
+@_typing.final
+class AskStarted(_message.Message):
+    """What AskStream is about to do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INTENT_FIELD_NUMBER: _builtins.int
+    STEPS_FIELD_NUMBER: _builtins.int
+    CONFIG_FIELD_NUMBER: _builtins.int
+    CORPUS_ID_FIELD_NUMBER: _builtins.int
+    intent: _builtins.str
+    """The intent, given or detected."""
+    corpus_id: _builtins.str
+    """The version that is answered from."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The steps in order, as in PlanResponse."""
+
+    @_builtins.property
+    def config(self) -> Global___AskConfig:
+        """The settings in effect, every field set."""
+
+    def __init__(
+        self,
+        *,
+        intent: _builtins.str = ...,
+        steps: _abc.Iterable[_builtins.str] | None = ...,
+        config: Global___AskConfig | None = ...,
+        corpus_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "corpus_id", b"corpus_id", "intent", b"intent", "steps", b"steps"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AskStarted: _TypeAlias = AskStarted  # noqa: Y015
+
+@_typing.final
+class AskRetrieved(_message.Message):
+    """What an attempt answers from."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SOURCES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def sources(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.Source]:
+        """Passages, best first. Those of the answer are in `done`: of several attempts the best need not be the last."""
+
+    def __init__(
+        self,
+        *,
+        sources: _abc.Iterable[_resources_pb2.Source] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sources", b"sources"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AskRetrieved: _TypeAlias = AskRetrieved  # noqa: Y015
+
+@_typing.final
+class AskVerified(_message.Message):
+    """What the verifier thinks of an attempt."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCORE_FIELD_NUMBER: _builtins.int
+    ISSUES_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    score: _builtins.float
+    """Its score in [0, 1]."""
+    accepted: _builtins.bool
+    """score >= config.accept_threshold. If false, another attempt follows where a repair is left."""
+    @_builtins.property
+    def issues(self) -> _containers.RepeatedScalarFieldContainer[Global___AnswerIssue.ValueType]:
+        """What it found wrong."""
+
+    def __init__(
+        self,
+        *,
+        score: _builtins.float = ...,
+        issues: _abc.Iterable[Global___AnswerIssue.ValueType] | None = ...,
+        accepted: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "issues", b"issues", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AskVerified: _TypeAlias = AskVerified  # noqa: Y015
 
 @_typing.final
 class SearchRequest(_message.Message):

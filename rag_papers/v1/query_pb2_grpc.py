@@ -40,6 +40,11 @@ class QueryServiceStub:
                 request_serializer=rag__papers_dot_v1_dot_query__pb2.AskRequest.SerializeToString,
                 response_deserializer=rag__papers_dot_v1_dot_query__pb2.AskResponse.FromString,
                 _registered_method=True)
+        self.AskStream = channel.unary_stream(
+                '/rag_papers.v1.QueryService/AskStream',
+                request_serializer=rag__papers_dot_v1_dot_query__pb2.AskRequest.SerializeToString,
+                response_deserializer=rag__papers_dot_v1_dot_query__pb2.AskStreamResponse.FromString,
+                _registered_method=True)
         self.Search = channel.unary_unary(
                 '/rag_papers.v1.QueryService/Search',
                 request_serializer=rag__papers_dot_v1_dot_query__pb2.SearchRequest.SerializeToString,
@@ -73,6 +78,18 @@ class QueryServiceServicer:
 
     def Ask(self, request, context):
         """Answers a question in sentences that carry citations.
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AskStream(self, request, context):
+        """Does what Ask does and tells of it meanwhile: started, then for each attempt at an answer retrieved and verified, text
+        once it is final, and last done, with what Ask would have returned. An answer from the cache streams the same way.
+        Both take the same request on purpose.
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -120,6 +137,11 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.Ask,
                     request_deserializer=rag__papers_dot_v1_dot_query__pb2.AskRequest.FromString,
                     response_serializer=rag__papers_dot_v1_dot_query__pb2.AskResponse.SerializeToString,
+            ),
+            'AskStream': grpc.unary_stream_rpc_method_handler(
+                    servicer.AskStream,
+                    request_deserializer=rag__papers_dot_v1_dot_query__pb2.AskRequest.FromString,
+                    response_serializer=rag__papers_dot_v1_dot_query__pb2.AskStreamResponse.SerializeToString,
             ),
             'Search': grpc.unary_unary_rpc_method_handler(
                     servicer.Search,
@@ -175,6 +197,33 @@ class QueryService:
             '/rag_papers.v1.QueryService/Ask',
             rag__papers_dot_v1_dot_query__pb2.AskRequest.SerializeToString,
             rag__papers_dot_v1_dot_query__pb2.AskResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AskStream(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/rag_papers.v1.QueryService/AskStream',
+            rag__papers_dot_v1_dot_query__pb2.AskRequest.SerializeToString,
+            rag__papers_dot_v1_dot_query__pb2.AskStreamResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -34,7 +34,16 @@ class QueryServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> QueryServiceAsyncStub: ...
     Ask: _grpc.UnaryUnaryMultiCallable[_query_pb2.AskRequest, _query_pb2.AskResponse]
-    """Answers a question in sentences that carry citations."""
+    """Answers a question in sentences that carry citations.
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    AskStream: _grpc.UnaryStreamMultiCallable[_query_pb2.AskRequest, _query_pb2.AskStreamResponse]
+    """Does what Ask does and tells of it meanwhile: started, then for each attempt at an answer retrieved and verified, text
+    once it is final, and last done, with what Ask would have returned. An answer from the cache streams the same way.
+    Both take the same request on purpose.
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+    """
     Search: _grpc.UnaryUnaryMultiCallable[_query_pb2.SearchRequest, _query_pb2.SearchResponse]
     """Retrieves passages without answering."""
     Plan: _grpc.UnaryUnaryMultiCallable[_query_pb2.PlanRequest, _query_pb2.PlanResponse]
@@ -52,7 +61,16 @@ class QueryServiceAsyncStub(QueryServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Ask: _aio.UnaryUnaryMultiCallable[_query_pb2.AskRequest, _query_pb2.AskResponse]  # type: ignore[assignment]
-    """Answers a question in sentences that carry citations."""
+    """Answers a question in sentences that carry citations.
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    """
+    AskStream: _aio.UnaryStreamMultiCallable[_query_pb2.AskRequest, _query_pb2.AskStreamResponse]  # type: ignore[assignment]
+    """Does what Ask does and tells of it meanwhile: started, then for each attempt at an answer retrieved and verified, text
+    once it is final, and last done, with what Ask would have returned. An answer from the cache streams the same way.
+    Both take the same request on purpose.
+    buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+    buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+    """
     Search: _aio.UnaryUnaryMultiCallable[_query_pb2.SearchRequest, _query_pb2.SearchResponse]  # type: ignore[assignment]
     """Retrieves passages without answering."""
     Plan: _aio.UnaryUnaryMultiCallable[_query_pb2.PlanRequest, _query_pb2.PlanResponse]  # type: ignore[assignment]
@@ -73,7 +91,22 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.AskRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.AskResponse, _abc.Awaitable[_query_pb2.AskResponse]]:
-        """Answers a question in sentences that carry citations."""
+        """Answers a question in sentences that carry citations.
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        """
+
+    @_abc_1.abstractmethod
+    def AskStream(
+        self,
+        request: _query_pb2.AskRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_query_pb2.AskStreamResponse], _abc.AsyncIterator[_query_pb2.AskStreamResponse]]:
+        """Does what Ask does and tells of it meanwhile: started, then for each attempt at an answer retrieved and verified, text
+        once it is final, and last done, with what Ask would have returned. An answer from the cache streams the same way.
+        Both take the same request on purpose.
+        buf:lint:ignore RPC_REQUEST_RESPONSE_UNIQUE
+        buf:lint:ignore RPC_REQUEST_STANDARD_NAME
+        """
 
     @_abc_1.abstractmethod
     def Search(

@@ -30,6 +30,20 @@ def test_scores_agree_wherever_the_librarys_idf_is_positive(corpus: list[list[st
 
 
 @bounded
+@given(corpora, st.lists(term, max_size=8), st.floats(0, 2), st.data())
+def test_some_scores_are_those_of_all_and_a_delta_adds_to_every_match(
+    corpus: list[list[str]], query: list[str], delta: float, data: st.DataObject
+) -> None:
+    ours = Bm25(fit(corpus), len(corpus))
+    plain = ours.scores(query)
+    some = np.array(data.draw(st.lists(st.integers(0, len(corpus) - 1), max_size=30)), np.int64)
+    assert ours.scores_at(query, some).tobytes() == plain[some].tobytes()
+    for position, passage in enumerate(corpus):
+        added = delta * sum(ours.idf(word) for word in query if word in passage)
+        assert math.isclose(ours.scores(query, delta=delta)[position], plain[position] + added, rel_tol=1e-5)
+
+
+@bounded
 @given(corpora)
 def test_a_passage_that_matches_always_scores_and_no_other_does(corpus: list[list[str]]) -> None:
     ours = Bm25(fit(corpus), len(corpus))

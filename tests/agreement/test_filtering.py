@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rag_papers.retrieval.analysis import terms
 from rag_papers.retrieval.bm25 import Bm25, fit
 from rag_papers.retrieval.filtering import Documents, Filter
+from rag_papers.retrieval.quantization import quantize
 from rag_papers.retrieval.search import search
 from rag_papers.retrieval.vectors import VectorSearch
 
@@ -37,7 +38,7 @@ class Index:
 
     @property
     def vector_search(self) -> VectorSearch:
-        return VectorSearch(self.vectors)
+        return VectorSearch(self.vectors, quantize(self.vectors))
 
 
 documents = st.lists(

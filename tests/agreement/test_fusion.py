@@ -40,12 +40,7 @@ def oracle(
 def test_rankings_agree(values: tuple[list[float], list[float], float, float, float, int]) -> None:
     bm25, vector, bound, w_bm25, w_vector, top_k = values
     mix = Mix.of(bm25_weight=w_bm25, vector_weight=w_vector, bound=bound, highest=max(bm25))
-    ranked = fuse(
-        np.arange(len(bm25)),
-        np.array(bm25, np.float32) if w_bm25 else None,
-        np.array(vector) if w_vector else None,
-        mix,
-        top_k,
-    )
+    words = np.array(bm25, np.float32) if w_bm25 else None
+    ranked = fuse(np.arange(len(bm25)), words, np.array(vector) if w_vector else None, mix, top_k, bm25=words)
     assert ranked == oracle(*values)
     assert all(0 <= candidate.score <= 1 for candidate in ranked)

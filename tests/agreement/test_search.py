@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from rag_papers.retrieval.bm25 import Bm25, fit
 from rag_papers.retrieval.fusion import Candidate
 from rag_papers.retrieval.graph import Graph, build_graph
+from rag_papers.retrieval.quantization import quantize
 from rag_papers.retrieval.search import search
 from rag_papers.retrieval.vectors import VectorSearch
 from tests.retrieval.vectors import clustered
@@ -37,7 +38,7 @@ def index_of(count: int, seed: int, distinct: int | None = None) -> Index:
     if distinct is not None:
         of = random.integers(0, min(distinct, count), count)
         rows, words = rows[of], [words[number] for number in of]
-    return Index(Bm25(fit(words), count), VectorSearch(rows), rows)
+    return Index(Bm25(fit(words), count), VectorSearch(rows, quantize(rows)), rows)
 
 
 def queries(count: int, seed: int) -> list[tuple[str, npt.NDArray[np.float32]]]:
@@ -52,12 +53,14 @@ def oracle(
     """All of `kept`, ranked by scores that are computed passage by passage."""
     words = text.split()
     bm25 = index.bm25.scores(words).tolist()
-    scale = max(index.bm25.bound(words), *bm25) or 1.0
+    delta = 1.0 if w_vector else 0.0  # beside the vectors it is BM25+ that counts
+    lexical = index.bm25.scores(words, delta=delta).tolist()
+    scale = max(index.bm25.bound(words, delta=delta), *lexical) or 1.0
     total = w_bm25 + w_vector
     ranked = []
     for position in kept:
         own = index.vector_search.canonical(vector, np.array([position]))[0] if w_vector else 0.0
-        score = bm25[position] * (w_bm25 / total / scale) if w_bm25 else 0.0
+        score = lexical[position] * (w_bm25 / total / scale) if w_bm25 else 0.0
         if w_vector:
             score = score + max(0.0, own) * (w_vector / total)
         if w_vector or bm25[position]:

@@ -14,6 +14,8 @@ from rag_papers.persist.index_store import (
     MANIFEST,
     PASSAGE_OFFSETS,
     PASSAGES,
+    VECTOR_CODES,
+    VECTOR_SCALES,
     VECTORS,
     IndexBuilder,
     IndexInfo,
@@ -44,6 +46,8 @@ FILES = [
     "failures.jsonl",
     PASSAGES,
     PASSAGE_OFFSETS,
+    VECTOR_CODES,
+    VECTOR_SCALES,
     VECTORS,
 ]
 ARRAYS = [name for name in FILES if name.endswith(".npy")]
@@ -266,7 +270,7 @@ class TestDamage:
                 check(index)
             assert caught.value.metadata["file"] == MANIFEST
 
-    @pytest.mark.parametrize("content", [b"", b"[]", b"null", b'"x"', b"{", b"\xff", b'{"format": 2}'])
+    @pytest.mark.parametrize("content", [b"", b"[]", b"null", b'"x"', b"{", b"\xff", b'{"format": 3}'])
     def test_that_leaves_no_manifest_is_named(self, index: Path, content: bytes) -> None:
         (index / MANIFEST).write_bytes(content)
         with pytest.raises(IndexDamaged) as caught:
@@ -341,7 +345,7 @@ class TestFormats:
             OpenIndex(index)
 
     def test_of_a_later_version_are_not_called_damaged_for_their_fields(self, index: Path) -> None:
-        change_manifest(index, lambda document: document.update(format=3, shards=[]))
+        change_manifest(index, lambda document: document.update(format=4, shards=[]))
         with pytest.raises(FormatUnsupported):
             read_manifest(index)
 

@@ -16,8 +16,8 @@ from rag_papers.retrieval.encoders import open_encoder
 from rag_papers.retrieval.filtering import Filter
 from rag_papers.retrieval.search import search
 
-SAMPLE = Path(__file__).parent / "sample" / "2a221b8b3a6601b9"
-NUMBERS = {"<f4": "f", "<i4": "i", "<i8": "q", "<u8": "Q", "|u1": "B"}
+SAMPLE = Path(__file__).parent / "sample" / "e3176c82c4f8ba21"
+NUMBERS = {"<f4": "f", "<i4": "i", "<i8": "q", "<u8": "Q", "|u1": "B", "|i1": "b"}
 
 
 def lines(name: str) -> list[dict[str, Any]]:
@@ -91,7 +91,14 @@ class TestByTheDocument:
     def test_vectors(self) -> None:
         kind, shape, numbers = array("vectors.npy")
         assert (kind, shape) == ("<f4", (len(lines("passages.jsonl")), 16))
-        np.testing.assert_allclose(np.linalg.norm(np.reshape(numbers, shape), axis=1), 1, rtol=1e-6)
+        rows = np.reshape(np.array(numbers, np.float32), shape)
+        np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-6)
+        (kind, _, scales), (code_kind, code_shape, codes) = array("vectors.scales.npy"), array("vectors.codes.npy")
+        assert (kind, code_kind, code_shape) == ("<f4", "|i1", shape)
+        largest = np.array([max(map(abs, row)) for row in rows.tolist()], np.float32)
+        assert scales == (largest / np.float32(127)).tolist()
+        ratios = zip(rows.flat, np.repeat(np.array(scales, np.float32), shape[1]), strict=True)
+        assert codes == [round(float(number / scale)) for number, scale in ratios]
 
 
 def test_it_is_whole() -> None:

@@ -26,7 +26,9 @@ FILES = [
     "failures.jsonl",
     "passages.jsonl",
     "passages.offsets.npy",
+    "vectors.codes.npy",
     "vectors.npy",
+    "vectors.scales.npy",
     MANIFEST,
 ]
 OLD = {"old.txt": "The quokka constant is 1. It was measured by the older expedition."}

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from query_service import convert
-from query_service.asking import Status
+from query_service.answer import Status
 from query_service.catalog import Catalog
 from query_service.config import AskConfig, SearchConfig, violations
 from query_service.encoders import CallVectors, Encoders

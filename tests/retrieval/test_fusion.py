@@ -9,13 +9,8 @@ def ranking(
 ) -> list[Candidate]:
     mix = Mix.of(bm25_weight=w_bm25, vector_weight=w_vector, bound=4.0, highest=max(bm25 or [0.0]))
     positions = np.arange(len(bm25 or vector or []))
-    return fuse(
-        positions,
-        None if bm25 is None else np.array(bm25, np.float32),
-        None if vector is None else np.array(vector),
-        mix,
-        top_k,
-    )
+    words = None if bm25 is None else np.array(bm25, np.float32)
+    return fuse(positions, words, None if vector is None else np.array(vector), mix, top_k, bm25=words)
 
 
 def positions(candidates: list[Candidate]) -> list[int]:
@@ -25,6 +20,13 @@ def positions(candidates: list[Candidate]) -> list[int]:
 def test_the_best_of_both_comes_first() -> None:
     best, *_ = ranking([1, 2, 0], [0.1, 0.75, 0.2])
     assert best == Candidate(1, 0.625, 2.0, 0.75)
+
+
+def test_the_bm25_score_that_is_said_does_not_rank() -> None:
+    mix = Mix.of(bm25_weight=1, vector_weight=1, bound=4.0, highest=2.0)
+    words, cosines, said = np.array([1, 2], np.float32), np.array([0.5, 0.5]), np.array([3, 1], np.float32)
+    found = fuse(np.arange(2), words, cosines, mix, 2, bm25=said)
+    assert found == [Candidate(1, 0.5, 1.0, 0.5), Candidate(0, 0.375, 3.0, 0.5)]
 
 
 def test_a_score_depends_on_its_passage_alone() -> None:

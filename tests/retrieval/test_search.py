@@ -7,6 +7,7 @@ import pytest
 from rag_papers.retrieval.analysis import terms
 from rag_papers.retrieval.bm25 import Bm25, fit
 from rag_papers.retrieval.encoders import HashingEncoder
+from rag_papers.retrieval.quantization import quantize
 from rag_papers.retrieval.search import search
 from rag_papers.retrieval.vectors import VectorSearch
 
@@ -27,7 +28,8 @@ class Index:
 
 @pytest.fixture(scope="module")
 def index() -> Index:
-    return Index(Bm25(fit([terms(text) for text in TEXTS]), len(TEXTS)), VectorSearch(ENCODER.encode(TEXTS)))
+    rows = ENCODER.encode(TEXTS)
+    return Index(Bm25(fit([terms(text) for text in TEXTS]), len(TEXTS)), VectorSearch(rows, quantize(rows)))
 
 
 def vector_of(query: str) -> npt.NDArray[np.float32]:

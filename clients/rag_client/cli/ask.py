@@ -7,7 +7,7 @@ import click
 from rag_client import deadlines
 from rag_client.cli import evidence
 from rag_client.cli.command import Command
-from rag_client.cli.options import cache_options, filter_options, retrieval_options, with_query_client
+from rag_client.cli.options import cache_options, config_options, filter_options, retrieval_options, with_query_client
 from rag_client.cli.output import emit, fields
 from rag_client.cli.text import clean
 
@@ -25,36 +25,21 @@ _intent_option = click.option(
 @click.command(cls=Command)
 @click.argument("query", metavar="QUESTION")
 @_intent_option
-@click.option(
-    "--reranker",
-    metavar="NAME",
-    help="best-sentence, none or cross-encoder:MODEL; default: the service's setting.",
-)
 @click.option("--explain", is_flag=True, help="Also say which steps ran and how long each took.")
 @with_query_client(deadline=deadlines.ASK)
 @cache_options
 @filter_options
-@retrieval_options
+@config_options
 def ask(
     client: "QueryClient",
     as_json: bool,
     query: str,
     *,
-    top_k: int | None,
-    bm25_weight: float | None,
-    vector_weight: float | None,
-    reranker: str | None,
-    exact: bool | None,
     explain: bool,
     **request: Any,
 ) -> None:
     """Answer a question from the papers, with citations."""
-    from rag_papers.v1.query_pb2 import AskConfig
-
-    config = AskConfig(
-        top_k_first=top_k, bm25_weight=bm25_weight, vector_weight=vector_weight, exact=exact, reranker=reranker
-    )
-    response = client.ask(query, config=config, **request)
+    response = client.ask(query, **request)
     emit(response, evidence.answer(response, explain=explain), as_json=as_json)
 
 

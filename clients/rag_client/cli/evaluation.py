@@ -1,7 +1,6 @@
 """`rag eval`: how good the service is on a judged collection."""
 
 import dataclasses
-import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from rag_client.cli import progress
+from rag_client.cli import answer_evaluation, progress
 from rag_client.cli.command import Group
-from rag_client.cli.exits import ExitCode, complain
+from rag_client.cli.extras import need_library
 from rag_client.cli.options import cache_options, corpus_options, weight_options, with_query_client
 from rag_client.cli.output import fields, print_lines
 from rag_client.cli.text import clean, counted, duration
@@ -24,6 +23,10 @@ if TYPE_CHECKING:
 @click.group("eval", cls=Group)
 def evaluation() -> None:
     """Measure how good the service is."""
+
+
+evaluation.add_command(answer_evaluation.answers)
+evaluation.add_command(answer_evaluation.compare)
 
 
 @evaluation.command()
@@ -45,32 +48,17 @@ def retrieval(
 
     The collection must have been ingested. Documents are ranked by their best passage.
     """
-    _need_library()
+    need_library("ir_measures", "measures rankings")
     from rag_client.evaluation import collection
     from rag_client.evaluation.retrieval import evaluate
 
     judged = collection.read(Path(directory), split)
-    count = counted(len(judged.queries), "query", "queries")
-    with progress.on_stderr() as show:
-        done = 0
-
-        def advance() -> None:
-            nonlocal done
-            done += 1
-            show("search", done / len(judged.queries), f"{done}/{count}")
-
-        show("search", 0.0, f"0/{count}")
+    with progress.counting("search", len(judged.queries), "query", "queries") as advance:
         report = evaluate(client, judged, concurrency=concurrency, advance=advance, **request)
     if as_json:
         click.echo(json.dumps(_document(judged.split, report)))
     else:
         print_lines(_lines(judged.split, report))
-
-
-def _need_library() -> None:
-    if importlib.util.find_spec("ir_measures") is None:
-        complain("the library that measures rankings is missing", 'install it with: pip install "rag-papers[eval]"')
-        raise click.exceptions.Exit(ExitCode.FAILED)
 
 
 def _document(split: str, report: "Report") -> dict[str, Any]:

@@ -144,6 +144,35 @@ def retrieval_options(command: F) -> F:
     )
 
 
+def config_options(command: F) -> Callable[..., None]:
+    """How an answer is made, passed on as the contract's config, and where from."""
+
+    @click.option(
+        "--reranker",
+        metavar="NAME",
+        help="best-sentence, none or cross-encoder:MODEL; default: the service's setting.",
+    )
+    @retrieval_options
+    @functools.wraps(command)
+    def configured(
+        *args: Any,
+        top_k: int | None,
+        bm25_weight: float | None,
+        vector_weight: float | None,
+        exact: bool | None,
+        reranker: str | None,
+        **kwargs: Any,
+    ) -> None:
+        from rag_papers.v1.query_pb2 import AskConfig
+
+        config = AskConfig(
+            top_k_first=top_k, bm25_weight=bm25_weight, vector_weight=vector_weight, exact=exact, reranker=reranker
+        )
+        command(*args, config=config, **kwargs)
+
+    return configured
+
+
 def weight_options(command: F) -> F:
     """--bm25-weight and --vector-weight."""
     for option in (

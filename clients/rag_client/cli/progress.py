@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from rag_client.cli.jobview import passages, phase
+from rag_client.cli.text import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -38,6 +39,22 @@ def on_stderr() -> Iterator[Show]:
             yield show
     else:
         yield _plain()
+
+
+@contextmanager
+def counting(name: str, total: int, one: str, many: str) -> Iterator[Callable[[], None]]:
+    """Shows how many of `total` things are done; what it gives is called for each of them."""
+    what = counted(total, one, many)
+    done = 0
+    with on_stderr() as show:
+
+        def advance() -> None:
+            nonlocal done
+            done += 1
+            show(name, done / total, f"{done}/{what}")
+
+        show(name, 0.0, f"0/{what}")
+        yield advance
 
 
 @contextmanager

@@ -1,11 +1,10 @@
 """Judged collections in BEIR layout (Thakur et al., 2021): queries.jsonl and qrels/SPLIT.tsv."""
 
 import dataclasses
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from rag_client.evaluation import lines
 from rag_papers.errors import InvalidRequest
 
 DEFAULT_SPLIT = "test"
@@ -35,28 +34,11 @@ def read(directory: Path, split: str | None = None) -> Collection:
     return Collection(split=path.stem, queries=queries, judgements=judgements)
 
 
-def read_objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The objects of a JSON lines file, each with its place, "queries.jsonl:17"."""
-    for place, line in _lines(path):
-        try:
-            fields = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise InvalidRequest(f"{place}: it is not JSON") from error
-        if not isinstance(fields, dict):
-            raise InvalidRequest(f"{place}: it is no JSON object")
-        yield place, fields
-
-
 def _queries(path: Path) -> dict[str, str]:
     texts: dict[str, str] = {}
-    for place, fields in read_objects(path):
-        query_id, text = fields.get("_id"), fields.get("text")
-        if isinstance(query_id, int) and not isinstance(query_id, bool):
-            query_id = str(query_id)
-        if not isinstance(query_id, str) or not query_id.strip():
-            raise InvalidRequest(f'{place}: it has no "_id"')
-        if not isinstance(text, str) or not text.strip():
-            raise InvalidRequest(f'{place}: it has no "text"')
+    for place, fields in lines.read_objects(path):
+        query_id = lines.identifier(place, fields, "_id")
+        text = lines.text(place, fields, "text")
         if query_id in texts:
             raise InvalidRequest(f"{place}: a second query {query_id!r}")
         texts[query_id] = text
@@ -77,7 +59,7 @@ def _judgement_file(directory: Path, split: str | None) -> Path:
 
 def _judgements(path: Path, queries: Mapping[str, str]) -> dict[str, dict[str, int]]:
     judgements: dict[str, dict[str, int]] = {}
-    for number, (place, line) in enumerate(_lines(path)):
+    for number, (place, line) in enumerate(lines.read_lines(path)):
         columns = [column.strip() for column in line.split("\t")]
         if len(columns) != 3:
             raise InvalidRequest(f"{place}: it has not three columns, query, document and relevance")
@@ -97,19 +79,3 @@ def _judgements(path: Path, queries: Mapping[str, str]) -> dict[str, dict[str, i
     if not judgements:
         raise InvalidRequest(f"{path}: it holds no judgement")
     return judgements
-
-
-def _lines(path: Path) -> Iterator[tuple[str, str]]:
-    """Every line that is not blank, with its place."""
-    try:
-        with path.open("rb") as file:
-            for number, line in enumerate(file, start=1):
-                place = f"{path}:{number}"
-                try:
-                    text = line.decode()
-                except UnicodeDecodeError as error:
-                    raise InvalidRequest(f"{place}: it is not UTF-8") from error
-                if text.strip():
-                    yield place, text
-    except OSError as error:
-        raise InvalidRequest(f"{path}: {error.strerror or error}") from error

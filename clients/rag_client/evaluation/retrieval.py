@@ -3,13 +3,12 @@
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from rag_client import QueryClient
+from rag_client.evaluation.asking import ask_all, named
 from rag_client.evaluation.collection import Collection
 from rag_client.evaluation.measures import Latency, Measures
-from rag_papers.errors import InvalidRequest
 
 DOCUMENTS = 100
 """Documents that a ranking must have for the measures."""
@@ -76,11 +75,8 @@ def evaluate(
     def rank(query_id: str) -> _Ranking:
         return _rank(client, query_id, collection, first.passages, pinned)
 
-    rankings: dict[str, _Ranking] = {}
-    with ThreadPoolExecutor(concurrency) as threads:
-        for query_id, ranking in zip(collection.queries, threads.map(rank, collection.queries), strict=True):
-            rankings[query_id] = ranking
-            advance()
+    asked = ask_all(rank, list(collection.queries), concurrency, advance)
+    rankings = dict(zip(collection.queries, asked, strict=True))
     return Report(
         corpus=first.corpus,
         corpus_id=first.corpus_id,
@@ -99,10 +95,8 @@ def _rank(
 ) -> _Ranking:
     while True:
         start = time.perf_counter()
-        try:
+        with named(query_id):
             response = client.search(collection.queries[query_id], top_k=passages, **request)
-        except InvalidRequest as error:
-            raise InvalidRequest(f"query {query_id!r}: {error.message}", error.violations) from error
         milliseconds = (time.perf_counter() - start) * 1000
         documents = list(dict.fromkeys(source.passage.document_id for source in response.sources))
         wanting = len(documents) < DOCUMENTS and len(response.sources) >= passages

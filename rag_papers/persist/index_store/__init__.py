@@ -9,8 +9,10 @@ from rag_papers.persist.index_store.files import (
     PASSAGE_OFFSETS,
     PASSAGES,
     SOURCES,
+    VECTOR_CODES,
     VECTOR_COPIES,
     VECTOR_GRAPH,
+    VECTOR_SCALES,
     VECTORS,
 )
 from rag_papers.persist.index_store.manifest import FORMAT, IndexInfo, Manifest, manifest_bytes, read_manifest, verify
@@ -37,8 +39,10 @@ __all__ = [
     "PASSAGE_OFFSETS",
     "SOURCES",
     "VECTORS",
+    "VECTOR_CODES",
     "VECTOR_COPIES",
     "VECTOR_GRAPH",
+    "VECTOR_SCALES",
     "DocumentRecord",
     "FileError",
     "IndexBuilder",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,8 +17,10 @@ from rag_papers.persist.hashing import file_sha256
 from rag_papers.persist.index_store.files import (
     MANIFEST,
     PASSAGES,
+    VECTOR_CODES,
     VECTOR_COPIES,
     VECTOR_GRAPH,
+    VECTOR_SCALES,
     VECTORS,
     postings_file,
 )
@@ -26,6 +29,9 @@ from rag_papers.persist.index_store.records import PassageRecord, line_of
 from rag_papers.persist.index_store.vector_file import VectorFile
 from rag_papers.retrieval.bm25 import Postings
 from rag_papers.retrieval.graph import GRAPH, build_graph
+from rag_papers.retrieval.quantization import quantize
+
+_ROWS = 4096  # vectors that are quantized together: bounds the memory
 
 
 class IndexBuilder:
@@ -76,7 +82,8 @@ class IndexBuilder:
         self._features.append(GRAPH)
 
     def finish(self, **fields: Any) -> Manifest:
-        """Forces every file to the device, reads it back for its digest, and writes the manifest."""
+        """Quantizes the vectors, forces every file to the device, reads it back for its digest, writes the manifest."""
+        self._write_codes()
         files: dict[str, dict[str, Any]] = {}
         for path in sorted(self.directory.iterdir()):
             fsync_file(path)
@@ -84,3 +91,23 @@ class IndexBuilder:
         manifest = Manifest(files=files, features=tuple(self._features), **fields)
         write_atomic(self.directory / MANIFEST, manifest_bytes(dataclasses.asdict(manifest)))
         return manifest
+
+    def _write_codes(self) -> None:
+        vectors = self.written_vectors()
+        codes = self._create(VECTOR_CODES, np.int8, vectors.shape)
+        scales = np.empty(len(vectors), np.float32)
+        for start in range(0, len(vectors), _ROWS):
+            block = slice(start, start + _ROWS)
+            quantized = quantize(vectors[block])
+            codes[block], scales[block] = quantized.codes, quantized.scales
+        self.write_array(VECTOR_SCALES, scales)
+
+    def _create(self, name: str, dtype: type[np.generic], shape: tuple[int, ...]) -> npt.NDArray[Any]:
+        path = self.directory / name
+        array = np.lib.format.open_memmap(path, "w+", dtype, shape)
+        if hasattr(
+            os, "posix_fallocate"
+        ):  # a full disk is an error here; met by writing to the map it kills the process
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+        return array

@@ -12,6 +12,8 @@ FAILURES = "failures.jsonl"
 SOURCES = "sources.jsonl"
 DOCUMENT_DIGESTS = "documents.digests.npy"
 VECTORS = "vectors.npy"
+VECTOR_CODES = "vectors.codes.npy"
+VECTOR_SCALES = "vectors.scales.npy"
 VECTOR_GRAPH = "vectors.usearch"
 VECTOR_COPIES = "vectors.copies.npy"
 
@@ -31,7 +33,18 @@ def postings_file(field: str) -> str:
     return f"bm25.{field}.npy"
 
 
-REQUIRED = frozenset({DOCUMENTS, PASSAGES, PASSAGE_OFFSETS, FAILURES, VECTORS, *map(postings_file, POSTINGS_TYPES)})
+REQUIRED = frozenset(
+    {
+        DOCUMENTS,
+        PASSAGES,
+        PASSAGE_OFFSETS,
+        FAILURES,
+        VECTORS,
+        VECTOR_CODES,
+        VECTOR_SCALES,
+        *map(postings_file, POSTINGS_TYPES),
+    }
+)
 """What every index has, besides the manifest and what its features bring."""
 
 

@@ -17,8 +17,10 @@ from rag_papers.persist.index_store.files import (
     PASSAGE_OFFSETS,
     PASSAGES,
     POSTINGS_TYPES,
+    VECTOR_CODES,
     VECTOR_COPIES,
     VECTOR_GRAPH,
+    VECTOR_SCALES,
     VECTORS,
     check_size,
     damaged,
@@ -30,6 +32,7 @@ from rag_papers.persist.index_store.records import DocumentRecord, PassageRecord
 from rag_papers.retrieval.bm25 import Bm25, Postings
 from rag_papers.retrieval.filtering import LAST_YEAR, Documents, Filter
 from rag_papers.retrieval.graph import GRAPH, Graph
+from rag_papers.retrieval.quantization import Quantized
 from rag_papers.retrieval.vectors import VectorSearch
 
 _STRIDE = 16 << 20  # bytes of a mapping that are read before their pages are let go
@@ -49,11 +52,17 @@ class OpenIndex:
         )
         self.vectors: npt.NDArray[np.float32] = self._array(VECTORS, "<f4")
         self._offsets = self._array(PASSAGE_OFFSETS, "<i8")
-        if self.vectors.shape != (self.manifest.passage_count, self.manifest.dim):
-            raise damaged(directory / VECTORS, f"its shape is {self.vectors.shape}")
-        if self._offsets.shape != (self.manifest.passage_count + 1,):
-            raise damaged(directory / PASSAGE_OFFSETS, f"its shape is {self._offsets.shape}")
-        self.vector_search = VectorSearch(self.vectors)
+        quantized = Quantized(codes=self._array(VECTOR_CODES, "|i1"), scales=self._array(VECTOR_SCALES, "<f4"))
+        count, dim = self.manifest.passage_count, self.manifest.dim
+        for name, array, shape in (
+            (VECTORS, self.vectors, (count, dim)),
+            (VECTOR_CODES, quantized.codes, (count, dim)),
+            (VECTOR_SCALES, quantized.scales, (count,)),
+            (PASSAGE_OFFSETS, self._offsets, (count + 1,)),
+        ):
+            if array.shape != shape:
+                raise damaged(directory / name, f"its shape is {array.shape}")
+        self.vector_search = VectorSearch(self.vectors, quantized)
         """Exact, until `use_approximate` is called."""
         self._passages = self._mapped(PASSAGES)
         # Mapped now, so that they are those of this index whatever becomes of the file, and read when first needed.

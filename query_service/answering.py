@@ -1,0 +1,104 @@
+"""Answering: a question and what it is answered with, to the answer, by running the plan."""
+
+import dataclasses
+from collections.abc import Mapping
+
+from query_service.answer import Answer
+from query_service.catalog import Catalog, Opened
+from query_service.config import AskConfig
+from query_service.encoders import CallVectors, Encoders
+from query_service.events import Listener, to_nobody
+from query_service.evidence import Coverage
+from query_service.generators import GENERATORS
+from query_service.generators.base import Generator
+from query_service.question import Intent, Question
+from query_service.rerankers import Rerankers
+from query_service.rerankers.base import Reranker
+from query_service.retrieving import CacheUse
+from query_service.running import run
+from query_service.steps import Task
+from query_service.stop import Stop
+from rag_papers.persist.caching import CachePolicy
+from rag_papers.persist.retrieval_cache import RetrievalCache
+from rag_papers.persist.sqlite_store import SqliteStore
+from rag_papers.retrieval.filtering import Filter
+
+PIPELINE = "3"
+"""Version of the steps and the verifier; changed when an equal question may get another answer."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Ask:
+    """A valid request for an answer."""
+
+    query: str
+    """Normalised."""
+    intent: Intent
+    corpus: str
+    corpus_id: str
+    filter: Filter
+    config: AskConfig
+    policy: CachePolicy
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Means:
+    """What a question is answered with."""
+
+    opened: Opened
+    generator: Generator
+    reranker: Reranker
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answered:
+    """An answer that was just made, and how."""
+
+    answer: Answer
+    cache: CacheUse
+    timings_ms: Mapping[str, float]
+    """By step."""
+
+
+class Answerer:
+    """Makes answers. Safe to use from several threads."""
+
+    def __init__(self, catalog: Catalog, encoders: Encoders, rerankers: Rerankers, store: SqliteStore) -> None:
+        self._catalog = catalog
+        self._encoders = encoders
+        self._rerankers = rerankers
+        self._retrieval = RetrievalCache(store)
+
+    def means(self, ask: Ask) -> Means:
+        """What `ask` is answered with, as things stand. Raises RagError."""
+        return Means(
+            opened=self._catalog.find(ask.corpus, ask.corpus_id),
+            generator=GENERATORS[ask.config.generator],
+            reranker=self._rerankers.of(ask.config.reranker),
+        )
+
+    def answer(
+        self, ask: Ask, means: Means, policy: CachePolicy, stop: Stop, listener: Listener = to_nobody
+    ) -> Answered:
+        """Answers a question; `policy` is for the caches below that of answers. Raises RagError."""
+        index = means.opened.index
+        question = Question(text=ask.query, intent=ask.intent)
+        vectors = CallVectors(self._encoders, index.manifest, policy, stop) if ask.config.uses_vectors else None
+        ran = run(
+            Task(
+                question=question,
+                config=ask.config,
+                filter=ask.filter,
+                index=index,
+                generator=means.generator,
+                reranker=means.reranker,
+                retrieval_cache=self._retrieval,
+                vectors=vectors,
+                policy=policy,
+                coverage=Coverage(question.terms, index.bm25.idf),
+                stop=stop,
+            ),
+            stop,
+            listener,
+        )
+        return Answered(answer=Answer.of(ran), cache=CacheUse.of(ran.rankings, vectors), timings_ms=ran.timings_ms)
