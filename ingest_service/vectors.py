@@ -14,13 +14,14 @@ from ingest_service.passages import NOWHERE, GrowingPassages
 from ingest_service.previous import Previous
 from ingest_service.task import Report, Task
 from rag_papers.persist import caching
+from rag_papers.persist.cache_limits import CacheLimits, TableLimits
 from rag_papers.persist.embedding_cache import Advance, CachingEncoder
 from rag_papers.persist.index_store import IndexBuilder, PassageRecord
 from rag_papers.persist.index_store.vector_file import VectorFile
 from rag_papers.persist.job_log import JobStage
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.preparing import fastest
-from rag_papers.persist.sqlite_store import SqliteStore
+from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
 from rag_papers.retrieval.encoders import Encoder
 
 _FIRST_WINDOW, _WINDOW = 256, 4096
@@ -50,7 +51,8 @@ class Embedding:
         windows = self._passages.follow(_window_sizes())
         first = next(windows, [])  # nothing of the model is needed while there is nothing to embed
         encoder = _fastest_form(self._task, self._encoder, self._report)
-        store = SqliteStore(Path(self._task.cache_db))
+        limits = CacheLimits(tables={CacheTable.EMBEDDINGS: TableLimits(**self._task.embedding_limits)})
+        store = SqliteStore(Path(self._task.cache_db), limits)
         caching_encoder = CachingEncoder(encoder, store)
         try:
             with builder.vectors(encoder.dim) as file:

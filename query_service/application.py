@@ -14,6 +14,7 @@ from query_service.encoders import Encoders
 from query_service.rerankers import Rerankers
 from query_service.searching import Searcher
 from query_service.servicer import SERVICE_NAME, QueryServicer
+from rag_papers.persist.cache_limits import CacheLimits
 from rag_papers.persist.corpora import Corpora
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.paths import DataPaths
@@ -32,7 +33,7 @@ class QueryApplication(Application):
     def __init__(self, settings: Settings) -> None:
         paths = DataPaths.of(settings)
         self._max_query_chars = settings.max_query_chars
-        self._store = SqliteStore(paths.cache_db)
+        self._store = SqliteStore(paths.cache_db, CacheLimits.of(settings, memory=True))
         self._catalog = Catalog(Corpora(paths.corpora), paths.indexes)
         self._encoders = Encoders(self._store, ModelStore(paths.models))
         self._rerankers = Rerankers()

@@ -118,8 +118,8 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         """Empties tables."""
         tables = convert.tables(request)
         purged = await self._blocking(context, lambda stop: self._store.purge(tables))
-        logger.info("purged: %s", ", ".join(f"{count} of {table}" for table, count in purged.items()))
-        return query_pb2.PurgeCacheResponse(purged={table.value: count for table, count in purged.items()})
+        logger.info("purged: %s", ", ".join(f"{what.count} of {table}" for table, what in purged.items()))
+        return query_pb2.PurgeCacheResponse(purged={table.value: what.count for table, what in purged.items()})
 
     async def VacuumCache(
         self, request: query_pb2.VacuumCacheRequest, context: _Context

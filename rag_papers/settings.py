@@ -114,6 +114,27 @@ class Settings:
         5.0, "pause after which a watch repeats an unchanged job", unit="seconds", low=0.01
     )
     max_query_chars: int = _setting(4000, "longest question", unit="characters", low=1)
+    cache_embeddings_bytes: int = _setting(
+        1 << 30, "most that the cache of embeddings may hold; 0: nothing", unit="bytes", low=0
+    )
+    cache_retrieval_bytes: int = _setting(
+        256 << 20, "most that the cache of rankings may hold; 0: nothing", unit="bytes", low=0
+    )
+    cache_answers_bytes: int = _setting(
+        256 << 20, "most that the cache of answers may hold; 0: nothing", unit="bytes", low=0
+    )
+    cache_embeddings_days: float = _setting(
+        0.0, "age from which a cached embedding is computed anew; 0: never", unit="days", low=0
+    )
+    cache_retrieval_days: float = _setting(
+        30.0, "age from which a cached ranking is computed anew; 0: never", unit="days", low=0
+    )
+    cache_answers_days: float = _setting(
+        30.0, "age from which a cached answer is computed anew; 0: never", unit="days", low=0
+    )
+    cache_memory_bytes: int = _setting(
+        64 << 20, "what a QueryService keeps of the caches in memory; 0: nothing", unit="bytes", low=0
+    )
     reranker: str = _setting(
         "best-sentence",
         "reranker of questions that name none: best-sentence, none, or cross-encoder:MODEL with the name or directory "
