@@ -70,6 +70,6 @@ class IngestApplication(Application):
         """Completes what is being written, and releases the data directory."""
         await self._uploads.close()
         await self._versions.close()
-        self._ledger.close()
+        await self._ledger.close()
         if self._lock is not None:
             self._lock.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import logging
 import shutil
 import time
@@ -15,6 +16,8 @@ from ingest_service.process import run_worker
 from ingest_service.task import Outcome, Task
 from ingest_service.versions import Versions
 from rag_papers.errors import Draining, IndexNotFound, Internal, QueueFull, RagError, RequestIdReused, WorkerLost
+from rag_papers.persist.cache_limits import CacheLimits
+from rag_papers.persist.cache_schema import CacheTable
 from rag_papers.persist.index_store import FileError
 from rag_papers.persist.job_log import Job, JobFailure, JobRequest, JobResult, JobStage, JobState
 from rag_papers.persist.paths import DataPaths
@@ -47,10 +50,12 @@ class JobManager:
         """Clears away what a crash left, and queues again the jobs that it interrupted."""
         await asyncio.to_thread(_empty, self._paths.staging)
         for job in await self._ledger.load():
-            if job.cancel_requested:
+            if result := await self._published(job):
+                await self._succeed(job.job_id, result)
+            elif job.cancel_requested:
                 await self._end(job.job_id, JobState.CANCELLED, "cancelled")
             elif job.attempt >= self._settings.max_job_attempts:
-                await self._fail(job.job_id, WorkerLost(f"interrupted {job.attempt} times"))
+                await self._fail(job.job_id, WorkerLost(f"interrupted {_times(job.attempt)}"))
             else:
                 await self._ledger.record(
                     job.job_id, state=JobState.QUEUED, message="resumes after a restart", **_UNKNOWN_PACE
@@ -109,7 +114,7 @@ class JobManager:
             )
             self._queue.append(job.job_id)
         self._dispatch()
-        return job
+        return self._ledger.get(job.job_id)  # with its place in line
 
     async def cancel(self, job_id: str) -> Job:
         """Cancels a job that has not ended, for everyone whose request it answers. Raises JobNotFound.
@@ -166,24 +171,8 @@ class JobManager:
         self._dispatch()
 
     async def _run(self, job_id: str) -> None:
-        staging = self._paths.staging / job_id
         try:
-            while True:
-                job = await self._ledger.change(
-                    job_id,
-                    state=JobState.RUNNING,
-                    attempt=self._ledger.get(job_id).attempt + 1,
-                    start_time=time.time(),
-                    message="starts a worker",
-                    **_UNKNOWN_PACE,
-                )
-                try:
-                    await self._attempt(job)
-                    return
-                except WorkerLost as error:
-                    logger.warning("job %s, attempt %d: %s", job_id, job.attempt, error)
-                    if job.attempt >= self._settings.max_job_attempts:
-                        raise WorkerLost(f"{error.message}, {job.attempt} times in a row") from error
+            result = await self._attempts(job_id)
         except RagError as error:
             self._settled.add(job_id)
             await self._fail(job_id, error)
@@ -202,10 +191,31 @@ class JobManager:
             logger.exception("job %s: a defect", job_id)
             self._settled.add(job_id)
             await self._fail(job_id, Internal("a defect of the service; its log has the details"))
-        finally:
-            await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
+        else:
+            await self._succeed(job_id, result)
 
-    async def _attempt(self, job: Job) -> None:
+    async def _attempts(self, job_id: str) -> JobResult:
+        while True:
+            job = await self._ledger.change(
+                job_id,
+                state=JobState.RUNNING,
+                attempt=self._ledger.get(job_id).attempt + 1,
+                start_time=time.time(),
+                message="starts a worker",
+                **_UNKNOWN_PACE,
+            )
+            # Of this attempt alone: a worker of an earlier one that could not be ended yet must not write into it.
+            staging = self._paths.staging / f"{job_id}.{job.attempt}"
+            try:
+                return await self._attempt(job, staging)
+            except WorkerLost as error:
+                logger.warning("job %s, attempt %d: %s", job_id, job.attempt, error)
+                if job.attempt >= self._settings.max_job_attempts:
+                    raise WorkerLost(f"{error.message}, {_times(job.attempt)} in all") from error
+            finally:  # before the job's end is recorded: the disk may be full
+                await asyncio.to_thread(shutil.rmtree, staging, ignore_errors=True)
+
+    async def _attempt(self, job: Job, staging: Path) -> JobResult:
         task = Task(
             corpus_dir=job.corpus_dir,
             model_name=job.model_name,
@@ -218,38 +228,31 @@ class JobManager:
             parse_memory_bytes=self._settings.parse_memory_bytes,
             exact_passages=self._settings.exact_passages,
             cache_db=str(self._paths.cache_db),
+            embedding_limits=dataclasses.asdict(
+                CacheLimits.of(self._settings, memory=False).tables[CacheTable.EMBEDDINGS]
+            ),
             indexes=str(self._paths.indexes),
             models=str(self._paths.models),
-            staging=str(self._paths.staging / job.job_id),
+            staging=str(staging),
         )
-        result = None
-        while result is None:
+        while True:
             done = await run_worker(
                 "ingest_service.worker",
                 task,
                 lambda update: self._update(job.job_id, update),
                 self._settings.worker_silence_seconds,
             )
-            result = await self._publish(job, Outcome(**done))
-        message = "nothing has changed; already published" if result.unchanged else "published"
-        await self._end(
-            job.job_id,
-            JobState.SUCCEEDED,
-            message,
-            progress=1.0,
-            stage=JobStage.SAVE,
-            result=result,
-            passages_total=result.index.passage_count,
-            passages_done=result.index.passage_count,
-        )
+            if result := await self._publish(job, Outcome(**done), staging):
+                return result
 
-    async def _publish(self, job: Job, outcome: Outcome) -> JobResult | None:
+    async def _publish(self, job: Job, outcome: Outcome, staging: Path) -> JobResult | None:
         """The result of the job; None if the index that its worker found published has been deleted since."""
         # From here on a cancel comes too late: what follows takes a moment and must not be torn.
         self._settled.add(job.job_id)
         self._publishing.add(job.job_id)
+        await self._ledger.change(job.job_id, outcome=dataclasses.asdict(outcome))
         try:
-            return await self._versions.publish(job, outcome)
+            return await self._versions.publish(job, outcome, staging)
         except IndexNotFound:
             if outcome.staged:
                 raise
@@ -258,6 +261,26 @@ class JobManager:
         if self._draining:  # it was spared the interruption because its end seemed decided
             raise asyncio.CancelledError
         return None
+
+    async def _published(self, job: Job) -> JobResult | None:
+        """The result of a job that had published its index when the service was killed."""
+        try:
+            outcome = Outcome(**job.outcome) if job.outcome else None
+        except TypeError:  # of another version of the service
+            return None
+        return await self._versions.published(job, outcome) if outcome else None
+
+    async def _succeed(self, job_id: str, result: JobResult) -> None:
+        await self._end(
+            job_id,
+            JobState.SUCCEEDED,
+            "nothing has changed; already published" if result.unchanged else "published",
+            progress=1.0,
+            stage=JobStage.SAVE,
+            result=result,
+            passages_total=result.index.passage_count,
+            passages_done=result.index.passage_count,
+        )
 
     def _update(self, job_id: str, update: dict[str, Any]) -> None:
         if "stage" in update:
@@ -290,3 +313,7 @@ def _empty(directory: Path) -> None:
 def _asked(job: Job) -> tuple[str, str, str, bool, int | None]:
     """What was asked for: equal jobs ask for the same."""
     return (job.corpus_dir, job.corpus, job.model_name, job.use_cache, job.max_failed_files)
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"

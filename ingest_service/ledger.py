@@ -124,8 +124,11 @@ class JobLedger:
             for changed in watchers:
                 changed.set()
 
-    def close(self) -> None:
-        """Ends the writing."""
+    async def close(self) -> None:
+        """Writes what the log could not take before, if it can now, and ends the writing."""
+        async with self._changing:
+            with contextlib.suppress(DiskFull, OSError):  # reported when it failed first
+                await self._write()
         self._writer.shutdown()
         self._log.close()
 
@@ -150,18 +153,20 @@ class JobLedger:
             changed.set()
         return job
 
-    async def _write(self, job: Job) -> None:
-        late = [self._jobs[job_id] for job_id in self._unwritten if job_id != job.job_id and job_id in self._jobs]
+    async def _write(self, *jobs: Job) -> None:
+        """Adds lines to the log, before them the present state of jobs whose lines it could not take."""
+        written = {job.job_id for job in jobs}
+        lines = [self._jobs[job_id] for job_id in self._unwritten - written if job_id in self._jobs] + list(jobs)
 
         def append() -> None:
-            for line in (*late, job):
+            for line in lines:
                 self._log.append(line, durable=True)
 
         await asyncio.get_running_loop().run_in_executor(self._writer, append)
         self._unwritten.clear()
-        self._added_lines += 1 + len(late)
+        self._added_lines += len(lines)
         if self._added_lines > _COMPACT_AFTER + 2 * len(self._jobs):
-            await self._compact(self._jobs | {job.job_id: job})
+            await self._compact(self._jobs | {job.job_id: job for job in jobs})
 
     async def _compact(self, jobs: Mapping[str, Job]) -> None:
         """Leaves one line a job in the log; if there is no space for that, the log stays as it is."""
@@ -175,7 +180,7 @@ class JobLedger:
     def _forget(self) -> None:
         now = time.time()
         for job in list(self._jobs.values()):
-            if job.finish_time is None or job.finish_time >= now - self._retention:
+            if job.finish_time is None or job.finish_time >= now - self._retention or job.job_id in self._watchers:
                 continue
             if not any(stands(request, now) for request in job.requests):
                 del self._jobs[job.job_id]

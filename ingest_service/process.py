@@ -23,20 +23,11 @@ async def run_worker(
 ) -> dict[str, Any]:
     """Runs `module` in a process of its own on `task`, a dataclass; returns what it is done with.
 
-    Raises the RagError that the worker reports, or WorkerLost if it ends without a word or says nothing for
-    `silence_seconds`. Cancelling the call kills the process: whatever it has written is either complete in the cache or
-    scrap in the staging directory.
+    Raises the RagError that the worker reports, or WorkerLost if it cannot be started, ends without a word or says
+    nothing for `silence_seconds`. Cancelling the call kills the process: whatever it has written is either complete in
+    the cache or scrap in the staging directory.
     """
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        "-P",  # a directory called like the service, where it happens to run, is not the service
-        "-m",
-        module,
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        limit=_LONGEST_LINE,
-        start_new_session=True,
-    )
+    process = await _start(module)
     assert process.stdin and process.stdout
     try:
         process.stdin.write(json.dumps(dataclasses.asdict(task)).encode() + b"\n")
@@ -64,6 +55,22 @@ async def run_worker(
             os.killpg(process.pid, signal.SIGKILL)
         await process.wait()
         process.stdin.close()
+
+
+async def _start(module: str) -> asyncio.subprocess.Process:
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # a directory called like the service, where it happens to run, is not the service
+            "-m",
+            module,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            limit=_LONGEST_LINE,
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise WorkerLost(f"no worker process can be started: {error}") from error
 
 
 def _describe(code: int) -> str:

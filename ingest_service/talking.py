@@ -6,7 +6,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
+from typing import Any, BinaryIO
 
 from ingest_service.task import line
 from rag_papers.errors import Internal, RagError
@@ -14,9 +14,14 @@ from rag_papers.persist.index_store import disk_full_is_an_error_of_ours
 
 logger = logging.getLogger(__name__)
 
+_reports: BinaryIO = sys.stdout.buffer
+
 
 def begin() -> dict[str, Any]:
-    """The task. From here on the process ends when the service does."""
+    """The task. From here on the process ends when the service does, and what libraries print goes to stderr."""
+    global _reports
+    _reports = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s worker %(message)s")
     task: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_the_service, daemon=True).start()
@@ -25,8 +30,8 @@ def begin() -> dict[str, Any]:
 
 def send(kind: str, content: Any) -> None:
     """Tells the service something."""
-    sys.stdout.buffer.write(line(kind, content))
-    sys.stdout.buffer.flush()
+    _reports.write(line(kind, content))
+    _reports.flush()
 
 
 def end(work: Callable[[], dict[str, Any]], flush: Callable[[], None] = lambda: None) -> int:

@@ -11,7 +11,7 @@ from query_service.plan import Step
 from query_service.question import Intent
 from query_service.running import Run
 from query_service.steps import AbstainReason
-from query_service.verify import Issue
+from query_service.verify import Issue, Judged
 
 
 class Status(StrEnum):
@@ -30,7 +30,8 @@ class Answer:
     status: Status
     abstain_reason: AbstainReason | None
     sentences: tuple[DraftSentence, ...]
-    supported: tuple[bool, ...]
+    """None on abstention."""
+    judged: tuple[Judged, ...]
     """For each sentence."""
     sources: tuple[RankedPassage, ...]
     score: float
@@ -61,8 +62,8 @@ class Answer:
             text=best.text,
             status=Status.ABSTAINED if best.abstain_reason else given,
             abstain_reason=best.abstain_reason,
-            sentences=tuple(best.draft),
-            supported=best.verdict.supported,
+            sentences=() if best.abstain_reason else tuple(best.draft),
+            judged=best.verdict.sentences,
             sources=tuple(best.passages),
             score=best.verdict.score,
             accepted=best.is_accepted,

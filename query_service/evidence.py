@@ -155,6 +155,14 @@ def counted_terms(question: Question, own: frozenset[str], record: PassageRecord
     return own
 
 
+def by_source(evidence: Iterable[Evidence]) -> dict[int, list[Sentence]]:
+    """The sentences of each source, by its rank, in the order given."""
+    sources: dict[int, list[Sentence]] = {}
+    for item in evidence:
+        sources.setdefault(item.source, []).append(item.sentence)
+    return sources
+
+
 def statements(evidence: Iterable[Evidence]) -> list[Evidence]:
     """Those that read like statements, or all where none does."""
     everything = list(evidence)
@@ -166,8 +174,13 @@ def ends_like_a_statement(text: str) -> bool:
     return text.rstrip().rstrip(_CLOSERS)[-1:] in _END_MARKS
 
 
+def words(text: str) -> list[str]:
+    """The words of `text` in order; a Chinese, Japanese or Korean character counts as one."""
+    return _WORD.findall(text)
+
+
 def count_words(text: str) -> int:
-    """Words of `text`; a Chinese, Japanese or Korean character counts as one."""
+    """How many `words` there are in `text`."""
     return sum(1 for _ in _WORD.finditer(text))
 
 

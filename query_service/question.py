@@ -64,8 +64,10 @@ def detect(text: str) -> Intent:
 _FORM = _rule(
     r"\b(?:differences?|differs?|compar(?:e[sd]?|isons?|ing)|contrast|versus|vs|explain|describe|summar(?:y|i[sz]e[sd]?)"
     r"|overview|define|definition|meaning|please|tell|show|give|papers?|articles?)\b"
-    r"|\b(?:mean|stand for|works?)\W*$|\b(?:mean|meant) by\b"
+    r"|\b(?:mean|stand for|works?)\W*$|\b(?:mean|meant) by\b|\bhow (?:long|often|far|large|big|old|fast|high)\b"
 )
+
+_YES_NO = _rule(r"(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|may|might|must)\b")
 
 # Bounded, and anchored where they can be: reading a question of 4000 characters must not take the square of that.
 _SIDES = (
@@ -91,6 +93,11 @@ class Question:
     def terms(self) -> tuple[str, ...]:
         """Its content words as terms, each once; without the words of form, unless it has no others."""
         return _content(_FORM.sub(" ", self.text)) or _content(self.text)
+
+    @property
+    def is_yes_no(self) -> bool:
+        """Whether yes or no would answer it."""
+        return bool(_YES_NO.match(self.text))
 
     @functools.cached_property
     def sides(self) -> tuple[frozenset[str], ...]:

@@ -14,6 +14,7 @@ from query_service.evidence import (
     Evidence,
     RankedPassage,
     Sentence,
+    by_source,
     counted_terms,
     sentences_of,
     statements,
@@ -25,6 +26,7 @@ from query_service.rerankers import NO_RERANKER
 from query_service.rerankers.base import Reranker, Retrieved, rerank
 from query_service.retrieving import Ranking, retrieve
 from query_service.stop import Stop
+from query_service.support import Context
 from query_service.verify import Verdict, verify
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.index_store import OpenIndex
@@ -44,6 +46,7 @@ class AbstainReason(StrEnum):
 
     NOTHING_RETRIEVED = "nothing_retrieved"
     WEAK_EVIDENCE = "weak_evidence"
+    NOT_STATED = "not_stated"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,7 @@ class Attempt:
     """The context in reading order."""
     draft: Sequence[DraftSentence] = ()
     abstain_reason: AbstainReason | None = None
-    verdict: Verdict = dataclasses.field(default_factory=lambda: Verdict(score=0.0, supported=(), issues=()))
+    verdict: Verdict = dataclasses.field(default_factory=lambda: Verdict(score=0.0))
 
     @property
     def context_chars(self) -> int:
@@ -215,8 +218,19 @@ def _generate(attempt: Attempt) -> None:
 
 
 def _verify(attempt: Attempt) -> None:
-    if attempt.abstain_reason is None:
-        attempt.verdict = verify(attempt.task.question, attempt.task.coverage, attempt.draft)
+    """Judges the answer, and lets each sentence cite just the bytes that it was found to rest on."""
+    if attempt.abstain_reason is not None:
+        return
+    task = attempt.task
+    context = Context(by_source(attempt.evidence), task.index.bm25.idf, task.vectors)
+    attempt.verdict = verify(task.question, task.coverage, attempt.draft, context)
+    if attempt.verdict.declines:
+        attempt.abstain_reason = AbstainReason.NOT_STATED
+    else:
+        attempt.draft = [
+            dataclasses.replace(sentence, citations=judged.citations)
+            for sentence, judged in zip(attempt.draft, attempt.verdict.sentences, strict=True)
+        ]
 
 
 STEPS: Mapping[Step, Callable[[Attempt], None]] = {

@@ -1,7 +1,7 @@
 """The job log: one JSON line per change of a job, append-only, so that jobs survive restarts.
 
-A line holds the whole job after the change; the last line of a job counts. A torn last line, as a crash leaves it, and
-fields that a later version wrote are tolerated and reported.
+A line holds the whole job after the change and a checksum of itself; the last line of a job counts. A torn last line,
+as a crash leaves it, flipped bits, and fields that a later version wrote are tolerated and reported.
 """
 
 import contextlib
@@ -9,6 +9,8 @@ import dataclasses
 import json
 import logging
 import os
+import re
+import zlib
 from collections.abc import Iterable
 from enum import StrEnum
 from pathlib import Path
@@ -92,6 +94,8 @@ class Job:
     revision: int = 1
     attempt: int = 0
     cancel_requested: bool = False
+    outcome: dict[str, Any] | None = None
+    """What the worker reported at its end, from the moment that publishing begins."""
     start_time: float | None = None
     finish_time: float | None = None
     files_total: int = 0
@@ -139,9 +143,9 @@ class JobLog:
         with self._path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 try:
-                    document = json.loads(line)
+                    document = _checked(line)
                     job = Job.from_json(document)
-                except (ValueError, TypeError, KeyError, AttributeError) as error:
+                except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
                     torn = "torn last line" if not line.endswith(b"\n") else "damaged line"
                     logger.warning("%s:%d: %s left out: %s", self._path, number, torn, error)
                     continue
@@ -198,8 +202,29 @@ class JobLog:
 _FIELDS = {field.name for field in dataclasses.fields(Job)}
 
 
+_CHECKSUM = "crc32"
+_END = re.compile(rb',"crc32":"([0-9a-f]{8})"}\n?')
+_END_BYTES = len(b',"crc32":"01234567"}')
+
+
 def _line(job: Job) -> bytes:
-    return json.dumps(dataclasses.asdict(job), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+    """The job and, as its last field, the CRC-32 of the line without that field."""
+    text = json.dumps(dataclasses.asdict(job), ensure_ascii=False, separators=(",", ":")).encode()
+    return b'%b,"crc32":"%08x"}\n' % (text[:-1], zlib.crc32(text))
+
+
+def _checked(line: bytes) -> dict[str, Any]:
+    """The fields of a line. Raises ValueError if they are not those that were written.
+
+    Lines of earlier versions have no checksum and are taken as they are.
+    """
+    document: dict[str, Any] = json.loads(line)
+    if document.pop(_CHECKSUM, None) is not None:
+        start = len(line.rstrip(b"\n")) - _END_BYTES
+        end = _END.fullmatch(line, start)
+        if end is None or zlib.crc32(line[:start] + b"}") != int(end[1], 16):
+            raise ValueError("its checksum is wrong")
+    return document
 
 
 def _known(cls: Any, document: dict[str, Any]) -> dict[str, Any]:

@@ -61,6 +61,8 @@ class _AbstainReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Abstain
     """No passage was retrieved."""
     ABSTAIN_REASON_WEAK_EVIDENCE: _AbstainReason.ValueType  # 2
     """No sentence of the retrieved passages has enough to do with the question."""
+    ABSTAIN_REASON_NOT_STATED: _AbstainReason.ValueType  # 3
+    """The generator found that the passages do not answer the question."""
 
 class AbstainReason(_AbstainReason, metaclass=_AbstainReasonEnumTypeWrapper):
     """Why no answer was given."""
@@ -71,6 +73,8 @@ ABSTAIN_REASON_NOTHING_RETRIEVED: AbstainReason.ValueType  # 1
 """No passage was retrieved."""
 ABSTAIN_REASON_WEAK_EVIDENCE: AbstainReason.ValueType  # 2
 """No sentence of the retrieved passages has enough to do with the question."""
+ABSTAIN_REASON_NOT_STATED: AbstainReason.ValueType  # 3
+"""The generator found that the passages do not answer the question."""
 Global___AbstainReason: _TypeAlias = AbstainReason  # noqa: Y015
 
 class _AnswerIssue:
@@ -93,6 +97,14 @@ class _AnswerIssueEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnswerIss
     """The last sentence breaks off."""
     ANSWER_ISSUE_UNSUPPORTED: _AnswerIssue.ValueType  # 6
     """A sentence is not supported by the bytes it cites."""
+    ANSWER_ISSUE_CONTRADICTED: _AnswerIssue.ValueType  # 7
+    """A sentence is contradicted by the bytes it cites, as an entailment model reads them."""
+    ANSWER_ISSUE_POSSIBLY_CONTRADICTED: _AnswerIssue.ValueType  # 8
+    """A sentence and the bytes it cites clash in a number, a name, a negation, a direction or a word. A warning: rules
+    cannot tell a contradiction from another way to say it.
+    """
+    ANSWER_ISSUE_ECHO: _AnswerIssue.ValueType  # 9
+    """A sentence says nothing that the question does not say."""
 
 class AnswerIssue(_AnswerIssue, metaclass=_AnswerIssueEnumTypeWrapper):
     """What the verifier found wrong with an answer."""
@@ -111,6 +123,14 @@ ANSWER_ISSUE_INCOMPLETE: AnswerIssue.ValueType  # 5
 """The last sentence breaks off."""
 ANSWER_ISSUE_UNSUPPORTED: AnswerIssue.ValueType  # 6
 """A sentence is not supported by the bytes it cites."""
+ANSWER_ISSUE_CONTRADICTED: AnswerIssue.ValueType  # 7
+"""A sentence is contradicted by the bytes it cites, as an entailment model reads them."""
+ANSWER_ISSUE_POSSIBLY_CONTRADICTED: AnswerIssue.ValueType  # 8
+"""A sentence and the bytes it cites clash in a number, a name, a negation, a direction or a word. A warning: rules
+cannot tell a contradiction from another way to say it.
+"""
+ANSWER_ISSUE_ECHO: AnswerIssue.ValueType  # 9
+"""A sentence says nothing that the question does not say."""
 Global___AnswerIssue: _TypeAlias = AnswerIssue  # noqa: Y015
 
 @_typing.final
@@ -163,7 +183,10 @@ class AskConfig(_message.Message):
     temperature_on_repair: _builtins.float
     """The same for a repair. Default 0.1."""
     generator: _builtins.str
-    """Name of the generator. Default "extractive"."""
+    """What writes the answer: "extractive" copies sentences of the papers, "openai" asks the language model that the
+    service is set up with, GENERATOR_UNAVAILABLE if it is not. Default: the service's setting RAG_GENERATOR,
+    "extractive" unless set.
+    """
     seed: _builtins.int
     """Seed of generators that sample. Default 0."""
     reranker: _builtins.str

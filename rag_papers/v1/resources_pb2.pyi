@@ -88,6 +88,42 @@ JOB_STAGE_SAVE: JobStage.ValueType  # 4
 """Writing, verifying and publishing the index; progress up to 1.00."""
 Global___JobStage: _TypeAlias = JobStage  # noqa: Y015
 
+class _SentenceClash:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SentenceClashEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SentenceClash.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SENTENCE_CLASH_UNSPECIFIED: _SentenceClash.ValueType  # 0
+    """Never sent."""
+    SENTENCE_CLASH_QUANTITY: _SentenceClash.ValueType  # 1
+    """A number or its unit does not stand in the citations."""
+    SENTENCE_CLASH_NAME: _SentenceClash.ValueType  # 2
+    """A name does not stand there."""
+    SENTENCE_CLASH_NEGATION: _SentenceClash.ValueType  # 3
+    """One negates what the other asserts."""
+    SENTENCE_CLASH_DIRECTION: _SentenceClash.ValueType  # 4
+    """One says more, higher or better, the other less, lower or worse; or the sides of a comparison are exchanged."""
+    SENTENCE_CLASH_WORDING: _SentenceClash.ValueType  # 5
+    """A word stands in the place of another one, or two have changed places."""
+
+class SentenceClash(_SentenceClash, metaclass=_SentenceClashEnumTypeWrapper):
+    """A check that a sentence of an answer failed."""
+
+SENTENCE_CLASH_UNSPECIFIED: SentenceClash.ValueType  # 0
+"""Never sent."""
+SENTENCE_CLASH_QUANTITY: SentenceClash.ValueType  # 1
+"""A number or its unit does not stand in the citations."""
+SENTENCE_CLASH_NAME: SentenceClash.ValueType  # 2
+"""A name does not stand there."""
+SENTENCE_CLASH_NEGATION: SentenceClash.ValueType  # 3
+"""One negates what the other asserts."""
+SENTENCE_CLASH_DIRECTION: SentenceClash.ValueType  # 4
+"""One says more, higher or better, the other less, lower or worse; or the sides of a comparison are exchanged."""
+SENTENCE_CLASH_WORDING: SentenceClash.ValueType  # 5
+"""A word stands in the place of another one, or two have changed places."""
+Global___SentenceClash: _TypeAlias = SentenceClash  # noqa: Y015
+
 @_typing.final
 class Job(_message.Message):
     """One run of ingestion."""
@@ -586,13 +622,27 @@ class AnswerSentence(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     CITATIONS_FIELD_NUMBER: _builtins.int
     SUPPORTED_FIELD_NUMBER: _builtins.int
+    SUPPORT_FIELD_NUMBER: _builtins.int
+    CLASHES_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The sentence."""
     supported: _builtins.bool
-    """Whether the verifier found it supported by its citations."""
+    """Whether the verifier found it supported by its citations: it stands there word for word, or nearly all of its content
+    words do and no check failed. Rules decide, which see a changed word; a free paraphrase they mostly call unsupported.
+    """
+    support: _builtins.float
+    """How likely its citations support it, 0 to 1: 1 word for word, else an estimate that puts sentences in order. It tells
+    what the citations are about better than whether they agree.
+    """
     @_builtins.property
     def citations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Citation]:
-        """The bytes that support it; empty if nothing does."""
+        """The bytes that support it; where `supported` is false those that come nearest to it."""
+
+    @_builtins.property
+    def clashes(self) -> _containers.RepeatedScalarFieldContainer[Global___SentenceClash.ValueType]:
+        """Checks that failed, on citations about the same matter: reasons to look, and not proofs of a contradiction. Empty if
+        `supported`.
+        """
 
     def __init__(
         self,
@@ -600,10 +650,12 @@ class AnswerSentence(_message.Message):
         text: _builtins.str = ...,
         citations: _abc.Iterable[Global___Citation] | None = ...,
         supported: _builtins.bool = ...,
+        support: _builtins.float = ...,
+        clashes: _abc.Iterable[Global___SentenceClash.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["citations", b"citations", "supported", b"supported", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["citations", b"citations", "clashes", b"clashes", "support", b"support", "supported", b"supported", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

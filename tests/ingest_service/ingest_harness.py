@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import re
 import signal
@@ -360,18 +361,7 @@ class ServiceProcess(Client):
 
 def environment(settings: Settings) -> dict[str, str]:
     """`settings` as the variables that a service reads."""
-    values = {
-        "data_dir": settings.data_dir,
-        "corpus_roots": os.pathsep.join(map(str, settings.corpus_roots)),
-        "ingest_address": "127.0.0.1:0",
-        "model": settings.model,
-        "model_download": settings.model_download,
-        "max_workers": settings.max_workers,
-        "max_job_attempts": settings.max_job_attempts,
-        "keep_versions": settings.keep_versions,
-        "heartbeat_seconds": settings.heartbeat_seconds,
-        "drain_seconds": settings.drain_seconds,
-        "max_file_bytes": settings.max_file_bytes,
-        "upload_dir": settings.upload_dir,
-    }
+    values = {field.name: getattr(settings, field.name) for field in dataclasses.fields(settings)}
+    values["ingest_address"] = "127.0.0.1:0"
+    values["corpus_roots"] = os.pathsep.join(map(str, settings.corpus_roots))
     return {env_name(name): str(value) for name, value in values.items()}

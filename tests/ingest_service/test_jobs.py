@@ -1,14 +1,21 @@
+import dataclasses
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
 import pytest
 
+from rag_papers.persist.job_log import Job, JobLog, JobRequest, JobState
+from rag_papers.persist.paths import DataPaths
+from rag_papers.settings import Settings
 from rag_papers.v1 import ingest_pb2 as pb
 from rag_papers.v1 import resources_pb2 as rpb
 from tests.ingest_service.conftest import Serve
 from tests.ingest_service.ingest_harness import Service, beir, refused, until, write
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
+HOUR = 3600.0
 NOT_FOUND = grpc.StatusCode.NOT_FOUND
 
 
@@ -16,6 +23,20 @@ NOT_FOUND = grpc.StatusCode.NOT_FOUND
 def papers(root: Path) -> Path:
     """Papers whose job can be held in the middle."""
     return write(root / "papers", {"corpus.jsonl": beir(400)})
+
+
+def ended_job(papers: Path, when: float) -> Job:
+    """A job of an earlier life of the service that ended at `when`."""
+    return Job(
+        job_id="ended",
+        corpus_dir=str(papers),
+        corpus="papers",
+        model_name="hashing-64",
+        use_cache=True,
+        state=JobState.CANCELLED,
+        create_time=when,
+        finish_time=when,
+    )
 
 
 def messages(service: Service, jobs: list[rpb.Job]) -> list[str]:
@@ -34,6 +55,7 @@ def test_as_many_jobs_run_as_there_may_be_workers_and_the_rest_wait_in_order(ser
             service.standing(job)
         assert len(service.workers()) == 2
         assert [service.job(job).state for job in jobs] == [rpb.JOB_STATE_RUNNING] * 2 + [rpb.JOB_STATE_QUEUED] * 3
+        assert [job.message for job in jobs[2:]] == [in_line(1), in_line(2), in_line(3)]  # what StartIngest said
         assert messages(service, jobs[2:]) == [in_line(1), in_line(2), in_line(3)]
         waiting = service.job(jobs[2])
         assert (waiting.attempt, waiting.progress, waiting.HasField("start_time")) == (0, 0.0, False)
@@ -115,6 +137,50 @@ def test_a_request_id_used_for_something_else_is_refused(
         assert refusal.metadata == {"job_id": job.job_id}
         assert len(service.jobs()) == 1
         service.cancel(job)
+
+
+def test_a_request_id_stands_for_its_job_for_24_hours_also_across_restarts(
+    serve: Serve, settings: Callable[..., Settings], papers: Path
+) -> None:
+    now = time.time()
+    ended = ended_job(papers, now - 25 * HOUR)
+    fresh = dataclasses.replace(ended, job_id="fresh", requests=(JobRequest(request_id="fresh", time=now - 23 * HOUR),))
+    stale = dataclasses.replace(ended, job_id="stale", requests=(JobRequest(request_id="stale", time=now - 25 * HOUR),))
+    JobLog(DataPaths.of(settings()).job_log).rewrite([fresh, stale])
+    service = serve()
+    assert service.start(papers, request_id="fresh").job_id == "fresh"
+    with refused(INVALID, "REQUEST_ID_REUSED") as refusal:
+        service.start(papers, request_id="fresh", corpus="other")
+    assert refusal.metadata == {"job_id": "fresh"}
+    again = service.end(service.start(papers, request_id="stale", corpus="other"))
+    assert again.job_id not in ("fresh", "stale")
+    with service.held():
+        running = service.start(papers, use_cache=False, request_id="its own")
+        assert service.start(papers, use_cache=False, request_id="another").job_id == running.job_id
+        service.cancel(running)
+        service.end(running)
+    service.stop()
+
+    service = serve(job_retention_days=0)  # an id keeps its job
+    assert {job.job_id for job in service.jobs()} == {"fresh", again.job_id, running.job_id}
+    for request_id in ("its own", "another"):
+        assert service.start(papers, use_cache=False, request_id=request_id).job_id == running.job_id
+        with refused(INVALID, "REQUEST_ID_REUSED"):
+            service.start(papers, request_id=request_id)
+
+
+def test_ended_jobs_are_remembered_for_seven_days_also_across_restarts(
+    serve: Serve, settings: Callable[..., Settings], papers: Path
+) -> None:
+    ended = [
+        dataclasses.replace(ended_job(papers, time.time() - days * 24 * HOUR), job_id=f"{days}-days-ago")
+        for days in (6.9, 7.1)
+    ]
+    JobLog(DataPaths.of(settings()).job_log).rewrite(ended)
+    for _ in range(2):
+        service = serve()
+        assert [job.job_id for job in service.jobs()] == ["6.9-days-ago"]
+        service.stop()
 
 
 def test_the_same_directory_under_another_path_is_the_same_request(service: Service, papers: Path, root: Path) -> None:

@@ -159,7 +159,7 @@ def test_a_slow_watcher_misses_what_lies_between_but_not_the_end(tmp_path: Path)
         assert [now.state for now in await everything(slow)] == [JobState.SUCCEEDED]
         assert [now.state for now in await everything(ledger.watch("j", 0))] == [JobState.SUCCEEDED]
         await fast.aclose()  # type: ignore[attr-defined]
-        ledger.close()
+        await ledger.close()
 
     asyncio.run(scenario())
 
@@ -176,14 +176,14 @@ def test_progress_never_falls_and_revisions_always_grow(tmp_path: Path) -> None:
         await ledger.change("j", message="logged")
         ledger.progress("j", progress=0.9)  # a restart forgets it
         shown = ledger.get("j").revision
-        ledger.close()
+        await ledger.close()
         until(lambda: time.time() * 1000 > shown + 1, "a restart takes longer than a change")
 
         restarted = JobLedger(JobLog(tmp_path / "jobs.jsonl"), retention_days=1, heartbeat_seconds=600)
         (job,) = await restarted.load()
         assert (job.progress, job.message) == (0.7, "logged")
         assert restarted.progress("j").revision > shown
-        restarted.close()
+        await restarted.close()
 
     asyncio.run(scenario())
 

@@ -1,9 +1,14 @@
 import dataclasses
 import json
+import logging
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from rag_papers.persist.index_store import IndexInfo
 from rag_papers.persist.job_log import FileError, Job, JobFailure, JobLog, JobRequest, JobResult, JobStage, JobState
@@ -42,6 +47,7 @@ SUCCEEDED = dataclasses.replace(
     message="saved\nwith a line break and \N{ROCKET}",
     revision=17,
     attempt=2,
+    outcome={"corpus_id": "0123456789abcdef", "staged": True},
     cancel_requested=True,
     start_time=1_700_000_001.125,
     finish_time=1_700_000_010.0,
@@ -81,6 +87,13 @@ def log(path: Path) -> Iterator[JobLog]:
 
 def write(path: Path, *jobs: Job) -> None:
     JobLog(path).rewrite(jobs)
+
+
+def fields(line: str | bytes) -> dict[str, Any]:
+    """Those of a line, without its checksum: lines are changed as if an earlier version had written them."""
+    document: dict[str, Any] = json.loads(line)
+    del document["crc32"]
+    return document
 
 
 class TestRoundTrip:
@@ -215,7 +228,7 @@ class TestDamage:
     def test_to_a_part_of_a_job_costs_that_line(self, log: JobLog, path: Path, part: str, value: object) -> None:
         write(path, QUEUED, FAILED)
         lines = path.read_text().splitlines()
-        path.write_text("\n".join([lines[0], json.dumps(json.loads(lines[1]) | {part: value}), ""]))
+        path.write_text("\n".join([lines[0], json.dumps(fields(lines[1]) | {part: value}), ""]))
         assert log.load() == [QUEUED]
 
     def test_by_a_disk_that_fills_up_is_confined_to_the_line_being_written(self, path: Path) -> None:
@@ -244,20 +257,65 @@ class TestDamage:
         )
         assert result.stdout.splitlines() == ["DISK_FULL", "1 3"], result.stderr
 
+    @pytest.mark.parametrize("bits", [1, pytest.param(8, marks=pytest.mark.soak)])
+    def test_of_a_single_bit_of_the_last_line_costs_at_most_that_line(
+        self, log: JobLog, path: Path, bits: int, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """Never is there a job that nobody recorded: one resumed from another directory would be published."""
+        caplog.set_level(logging.ERROR)
+        write(path, QUEUED, SUCCEEDED, FAILED)
+        whole = path.read_bytes()
+        start = whole[:-1].rindex(b"\n") + 1
+        without, lost = [QUEUED, SUCCEEDED], 0
+        for place in range(start, len(whole)):
+            for bit in range(place, place + bits):
+                path.write_bytes(whole[:place] + bytes([whole[place] ^ 1 << bit % 8]) + whole[place + 1 :])
+                found = log.load()
+                lost += found == without
+                assert found in (without, [QUEUED, SUCCEEDED, FAILED]), (place, bit)
+        assert lost >= (len(whole) - start - len("crc32")) * bits  # none but those that hit the name of the checksum
+
+    def test_that_cuts_the_last_line_anywhere_costs_that_line_alone(self, log: JobLog, path: Path) -> None:
+        write(path, SUCCEEDED, QUEUED)
+        whole = path.read_bytes()
+        for end in range(whole.index(b"\n") + 1, len(whole) + 1):
+            path.write_bytes(whole[:end])
+            before = [QUEUED, SUCCEEDED] if end >= len(whole) - 1 else [SUCCEEDED]
+            log.append(FAILED, durable=False)  # the file stays open, as it is for all jobs of a service
+            assert log.load() == [*before, FAILED]
+
+    @given(tail=st.binary(max_size=200), cut=st.integers(0, 3000), zeros=st.integers(0, 5000))
+    @settings(max_examples=50, deadline=None)
+    def test_by_anything_behind_it_costs_no_line_before(self, tail: bytes, cut: int, zeros: int) -> None:
+        """As file systems leave a tail after a power cut: cut off, then other bytes, then zeros."""
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "jobs.jsonl"
+            write(path, QUEUED, FAILED, SUCCEEDED)
+            whole = path.read_bytes()
+            start = whole[:-1].rindex(b"\n") + 1
+            path.write_bytes(whole[: start + cut] + tail + b"\0" * zeros)
+            log = JobLog(path)
+            found = log.load()
+            assert found in ([QUEUED, FAILED], [QUEUED, SUCCEEDED, FAILED])
+            later = dataclasses.replace(FAILED, revision=99)
+            log.append(later, durable=False)
+            assert log.load() == [*found[:-1], later]
+            log.close()
+
 
 class TestLaterVersions:
     def test_unknown_fields_are_left_out_and_reported(
         self, log: JobLog, path: Path, caplog: pytest.LogCaptureFixture
     ) -> None:
         write(path, QUEUED)
-        document = json.loads(path.read_bytes())
+        document = fields(path.read_bytes())
         path.write_text(json.dumps(document | {"priority": 7, "owner": "me"}) + "\n")
         assert log.load() == [QUEUED]
         assert f"{path}:1: unknown fields left out: owner, priority" in caplog.text
 
     def test_unknown_fields_within_are_left_out(self, log: JobLog, path: Path) -> None:
         write(path, SUCCEEDED)
-        document = json.loads(path.read_bytes())
+        document = fields(path.read_bytes())
         document["result"]["cost"] = 1
         document["result"]["index"]["shards"] = []
         document["file_errors"][0]["page"] = 3
@@ -266,7 +324,7 @@ class TestLaterVersions:
 
     def test_lines_of_an_earlier_version_get_the_defaults_of_this_one(self, log: JobLog, path: Path) -> None:
         write(path, QUEUED)
-        document = json.loads(path.read_bytes())
+        document = fields(path.read_bytes())
         for name in ("cancel_requested", "requests", "file_errors", "stage", "result", "error", "attempt"):
             del document[name]
         path.write_text(json.dumps(document) + "\n")

@@ -5,6 +5,7 @@ import pytest
 from query_service.evidence import Coverage, sentences_of
 from query_service.generators.base import Citation, DraftSentence
 from query_service.question import Intent, Question
+from query_service.support import Context
 from query_service.verify import Issue, Verdict, verify
 from tests.query_service.query_harness import records
 
@@ -20,9 +21,12 @@ QUOTED = [DraftSentence(text=each.text, citations=(Citation.of(each, 1),)) for e
 ASKED = "What is transfer learning?"
 
 
+CONTEXT = Context({1: SENTENCES}, lambda term: 1.0)
+
+
 def judge(*draft: DraftSentence, text: str = ASKED, intent: Intent = Intent.DEFINITION) -> Verdict:
     question = Question(text=text, intent=intent)
-    return verify(question, Coverage(question.terms, lambda term: 1.0), draft)
+    return verify(question, Coverage(question.terms, lambda term: 1.0), draft, CONTEXT)
 
 
 def uncited(text: str) -> DraftSentence:
@@ -30,7 +34,10 @@ def uncited(text: str) -> DraftSentence:
 
 
 def test_quoted_definition_is_perfect() -> None:
-    assert judge(QUOTED[0]) == Verdict(score=1.0, supported=(True,), issues=())
+    verdict = judge(QUOTED[0])
+    assert (verdict.score, verdict.supported, verdict.issues) == (1.0, (True,), ())
+    assert verdict.sentences[0].citations == QUOTED[0].citations
+    assert verdict.sentences[0].support == 1
 
 
 def test_empty_answer() -> None:
@@ -58,7 +65,10 @@ def test_what_no_bytes_support_is_not_accepted(draft: Sequence[DraftSentence]) -
 
 
 def test_the_question_echoed_scores_as_low_as_nonsense() -> None:
-    assert judge(uncited(ASKED)).score <= 0.1
+    for echo in (ASKED, "Transfer learning.", "Transfer learning is transfer learning."):
+        verdict = judge(uncited(echo))
+        assert verdict.score <= 0.2
+        assert Issue.ECHO in verdict.issues
 
 
 @pytest.mark.parametrize(
@@ -90,7 +100,7 @@ def test_coverage_of_the_question_counts() -> None:
     ("draft", "intent", "issue"),
     [
         (QUOTED[1:2], Intent.SUMMARIZATION, Issue.TOO_SHORT),
-        (QUOTED[:1] * 12, Intent.DEFINITION, Issue.TOO_LONG),
+        (QUOTED[:1] * 20, Intent.DEFINITION, Issue.TOO_LONG),
         (QUOTED[:1] * 2, Intent.DEFINITION, Issue.REPETITIVE),
         ([uncited("Transfer learning is the use of")], Intent.DEFINITION, Issue.INCOMPLETE),
         ([uncited("Is transfer learning the use of knowledge?")], Intent.DEFINITION, Issue.INCOMPLETE),

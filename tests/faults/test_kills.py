@@ -1,0 +1,53 @@
+"""kill -9 of the worker and of the service, at points that matter."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.faults.crashing import Faults, Scene, service_dies, worker_dies
+from tests.ingest_service.conftest import Serve, Spawn
+
+WORKER = {
+    "after the scan": "create passages.jsonl 1 before",
+    "in the middle of parsing": "read corpus.jsonl 2 before",
+    "after counting words": "create vectors.npy 1 before",
+    "with an embedded batch that is not stored": "store embeddings 3 before",
+    "between two batches": "store embeddings 3 after",
+    "when some files are on the device": "fsync passages.jsonl 1 before",
+    "before the manifest": "replace meta.json 1 before",
+    "in the middle of telling that it is done": "send done 1 amid",
+}
+
+SERVICE = {
+    "when it rewrites the job log at its start": "replace jobs.jsonl 1 before",
+    "in the middle of a new job's line": "write jobs.jsonl 1 amid",
+    "before the caller knows the job": "fsync jobs.jsonl 1 after",
+    "before the index is in its place": "rename INDEX 1 before",
+    "when the index is in its place": "rename INDEX 1 after",
+    "before the pointer is swapped": "replace papers.json 1 before",
+    "when the pointer is swapped": "replace papers.json 1 after",
+    "when the old version is out of the history": "replace papers.json 2 after",
+    "while it deletes the old version": "rename INDEX.removed 1 after",
+    "in the middle of the line that ends the job": "write jobs.jsonl 4 amid",
+}
+
+
+@pytest.mark.parametrize("point", WORKER.values(), ids=WORKER)
+def test_a_worker_dies(point: str, serve: Serve, faults: Faults, scene: Scene, data: Path) -> None:
+    assert f"worker {point}" in scene.points
+    worker_dies(f"worker {point}", serve(**scene.settings(data)), faults, scene)
+
+
+@pytest.mark.parametrize("point", SERVICE.values(), ids=SERVICE)
+def test_the_service_dies(point: str, spawn: Spawn, faults: Faults, scene: Scene, data: Path) -> None:
+    assert f"service {point}" in scene.points
+    service_dies(f"service {point}", partial(spawn, **scene.settings(data)), faults, scene, data)
+
+
+def test_a_job_that_had_published_has_succeeded_also_in_its_last_attempt(
+    spawn: Spawn, faults: Faults, scene: Scene, data: Path
+) -> None:
+    once = partial(spawn, **scene.settings(data), max_job_attempts=1)
+    service_dies("service replace papers.json 1 after", once, faults, scene, data)
+    assert len([point for point in faults.passed() if point.startswith("worker send done 1 after")]) == 1
