@@ -128,6 +128,7 @@ def answer_bytes(answer: Answer) -> bytes:
         intent=answer.intent,
         path=answer.path,
         steps_skipped=answer.steps_skipped,
+        query_parts=answer.query_parts,
         context_chars=answer.context_chars,
         repair_used=answer.repair_used,
         config=config_message(answer.config),
@@ -147,6 +148,7 @@ def search_response(found: Found, trace_id: str) -> query_pb2.SearchResponse:
         timings_ms=found.timings_ms,
         trace_id=trace_id,
         corpus=found.corpus,
+        query_parts=found.query_parts,
     )
     set_cache_info(response.cache, found.cache)
     return response
