@@ -16,12 +16,23 @@ MAX_PATH_PREFIXES = 100
 """Most path prefixes of a filter."""
 MAX_FILTER_CHARS = 1024
 """Most characters of an entry of a filter."""
+MAX_SESSION_ID_CHARS = 100
+"""Longest id that is looked for among the sessions."""
 MAX_RERANKER_CHARS = 1024
 """Longest name of a reranker."""
 
 
 def _bounded(default: float, low: float, high: float) -> Any:
     return dataclasses.field(default=default, metadata={"low": low, "high": high})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """What the service's settings say for questions that do not."""
+
+    reranker: str
+    generator: str
+    abstain_threshold: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,21 +1,25 @@
 """The RPCs of QueryService: validate, call, convert."""
 
 import asyncio
-import contextvars
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 import grpc
 
-from query_service import convert
+from query_service import convert, convert_session
+from query_service.answering import Ask as ValidAsk
 from query_service.asking import Asked, Asker
+from query_service.config import Defaults
+from query_service.convert_ask import AskRequests, response_bytes
 from query_service.convert_stream import AskMessages
-from query_service.events import Event
+from query_service.events import Event, Listener, to_nobody
 from query_service.searching import Searcher
+from query_service.sessions import Conversations
 from query_service.stop import Stop
+from query_service.workers import Workers
+from rag_papers.persist.sessions import SessionStore
 from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.rpc.server import trace_id
 from rag_papers.v1 import query_pb2, query_pb2_grpc
@@ -30,35 +34,43 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class QueryServicer(query_pb2_grpc.QueryServiceServicer):
-    """Serves calls; what blocks runs in `executor`."""
+    """Serves calls; what blocks is left to `workers`."""
 
     def __init__(
         self,
         *,
-        asker: Asker[query_pb2.AskResponse],
+        asker: Asker,
         searcher: Searcher,
         store: SqliteStore,
-        executor: Executor,
+        sessions: SessionStore,
+        workers: Workers,
         max_query_chars: int,
-        defaults: convert.Defaults,
+        defaults: Defaults,
     ) -> None:
         self._asker = asker
         self._searcher = searcher
         self._store = store
-        self._executor = executor
+        self._sessions = sessions
+        self._conversations = Conversations(sessions, max_query_chars)
+        self._workers = workers
+        self._requests = AskRequests(max_query_chars, defaults)
         self._max_query_chars = max_query_chars
         self._defaults = defaults
 
     def register(self, server: grpc.aio.Server) -> None:
         """Lets `server` serve the calls."""
         query_pb2_grpc.add_QueryServiceServicer_to_server(self, server)
+        # In place of the handler that parses: Ask takes and gives bytes.
+        handler: Any = grpc.unary_unary_rpc_method_handler(self.Ask)
+        server.add_registered_method_handlers(SERVICE_NAME, {"Ask": handler})
 
-    async def Ask(self, request: query_pb2.AskRequest, context: _Context) -> query_pb2.AskResponse:
-        """Answers a question."""
+    async def Ask(self, request: bytes, context: _Context) -> bytes:  # type: ignore[override]  # see register
+        """Answers a question; the request and the response are serialised."""
         start = time.perf_counter()
-        ask = convert.ask(request, self._max_query_chars, self._defaults)
-        asked = await self._blocking(context, lambda stop: self._asker.ask(ask, stop))
-        return _ask_response(asked, start)
+        ask = self._requests.ask(request)
+        if not ask.session_id and (asked := self._asker.stored(ask)):
+            return _response(asked, start)
+        return await self._answered(ask, _stop(context), start)
 
     async def AskStream(
         self, request: query_pb2.AskRequest, context: _Context
@@ -73,16 +85,16 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         def listen(event: Event) -> None:
             loop.call_soon_threadsafe(events.put_nowait, event)
 
-        working = asyncio.ensure_future(self._blocking(context, lambda stop: self._asker.ask(ask, stop, listen)))
+        working = asyncio.ensure_future(self._answered(ask, _stop(context), start, listen))
         working.add_done_callback(lambda _: events.put_nowait(None))
         messages = AskMessages()
         try:
             while event := await events.get():
                 yield messages.of(event)
-            asked = await working
+            response = await working
         finally:
             working.cancel()
-        for message in messages.rest(_ask_response(asked, start)):
+        for message in messages.rest(query_pb2.AskResponse.FromString(response)):
             yield message
 
     async def Search(self, request: query_pb2.SearchRequest, context: _Context) -> query_pb2.SearchResponse:
@@ -104,6 +116,41 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
     async def Plan(self, request: query_pb2.PlanRequest, context: _Context) -> query_pb2.PlanResponse:
         """Says what Ask would do."""
         return convert.plan(request, self._max_query_chars, self._defaults)
+
+    async def ListSessions(
+        self, request: query_pb2.ListSessionsRequest, context: _Context
+    ) -> query_pb2.ListSessionsResponse:
+        """Lists sessions."""
+        size = convert_session.page_size(request.page_size)
+        return await self._blocking(
+            context, lambda stop: convert_session.list_response(self._sessions, size, request.page_token)
+        )
+
+    async def GetSession(self, request: query_pb2.GetSessionRequest, context: _Context) -> query_pb2.GetSessionResponse:
+        """Returns a session and a page of its turns."""
+        session_id = convert_session.session_id(request.session_id)
+        size = convert_session.page_size(request.page_size)
+        after = convert_session.turn_number(request.page_token)
+        return await self._blocking(
+            context, lambda stop: convert_session.get_response(self._sessions, session_id, after, size)
+        )
+
+    async def DeleteSession(
+        self, request: query_pb2.DeleteSessionRequest, context: _Context
+    ) -> query_pb2.DeleteSessionResponse:
+        """Deletes a session."""
+        session_id = convert_session.session_id(request.session_id)
+        count = await self._blocking(context, lambda stop: self._sessions.delete(session_id))
+        return query_pb2.DeleteSessionResponse(turn_count=count)
+
+    async def ExportSession(
+        self, request: query_pb2.ExportSessionRequest, context: _Context
+    ) -> AsyncIterator[query_pb2.ExportSessionResponse]:
+        """Streams the turns of a session."""
+        session_id = convert_session.session_id(request.session_id)
+        turns = await self._blocking(context, lambda stop: self._sessions.turns(session_id))
+        while turn := await self._blocking(context, lambda stop: next(turns, None)):
+            yield query_pb2.ExportSessionResponse(turn=convert_session.turn_message(turn))
 
     async def GetCacheStats(
         self, request: query_pb2.GetCacheStatsRequest, context: _Context
@@ -135,31 +182,44 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         logger.info("vacuumed: %d to %d bytes", before, after)
         return query_pb2.VacuumCacheResponse(bytes_before=before, bytes_after=after)
 
+    async def _answered(self, ask: ValidAsk, stop: Stop, start: float, listener: Listener = to_nobody) -> bytes:
+        """The response to a call that began at `start`, as a turn of its session if there is one."""
+        if not ask.session_id:
+            return _response(await self._asker.ask(ask, stop, listener), start)
+        turn = await self._workers.run(lambda: self._conversations.begin(ask), stop)
+        data = _response(await self._asker.ask(turn.ask, stop, listener), start) + convert_session.turn_bytes(turn)
+        number = await self._workers.run(lambda: self._conversations.end(turn, data), stop)
+        return data + convert_session.number_bytes(number)
+
     async def _blocking(self, context: _Context, work: Callable[[Stop], _T]) -> _T:
-        """Runs `work` in the executor and lets it know when nobody waits for it any more."""
-        stop = Stop(context.time_remaining())
-        stop.check()
-        context.add_done_callback(lambda ctx: stop.client_left())  # type: ignore[arg-type]  # the stubs forgot Protocol
-        # The context carries the call's trace id into the log lines of the thread.
-        call = contextvars.copy_context()
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, call.run, work, stop)
-        except asyncio.CancelledError:
-            stop.client_left()
-            raise
+        """Lets a worker do `work`, which is told when nobody waits for it any more."""
+        stop = _stop(context)
+        return await self._workers.run(lambda: work(stop), stop)
 
 
-def _ask_response(asked: Asked[query_pb2.AskResponse], start: float) -> query_pb2.AskResponse:
+def _stop(context: _Context) -> Stop:
+    """When the work of a call must stop."""
+    stop = Stop(context.time_remaining())
+    stop.check()
+    context.add_done_callback(lambda ctx: stop.client_left())  # type: ignore[arg-type]  # the stubs forgot Protocol
+    return stop
+
+
+def _response(asked: Asked, start: float) -> bytes:
     """The response of a call that began at `start`; it is logged."""
-    response = convert.ask_response(asked, trace_id.get())
-    response.timings_ms["total"] = (time.perf_counter() - start) * 1000
-    logger.info(
-        "ask: %s, score %.2f, %s, index %s, answer hit %s, %.0f ms",
-        query_pb2.AnswerStatus.Name(response.status),
-        response.score,
-        response.intent,
-        response.corpus_id,
-        response.cache.answer_hit,
-        response.timings_ms["total"],
-    )
-    return response
+    data = response_bytes(asked, trace_id.get(), start)
+    # Thousands of stored answers a second would cost more to log than to give.
+    level = logging.DEBUG if asked.cache.answer_hit else logging.INFO
+    if logger.isEnabledFor(level):
+        response = query_pb2.AskResponse.FromString(data)
+        logger.log(
+            level,
+            "ask: %s, score %.2f, %s, index %s, answer hit %s, %.0f ms",
+            query_pb2.AnswerStatus.Name(response.status),
+            response.score,
+            response.intent,
+            response.corpus_id,
+            response.cache.answer_hit,
+            response.timings_ms["total"],
+        )
+    return data

@@ -1,6 +1,7 @@
 """The answer cache: a serialised answer under everything that it depends on."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 from rag_papers.persist.hashing import digest
@@ -26,9 +27,15 @@ class AnswerKey:
     """Name and version of the reranker, and of its model if it has one."""
     pipeline: str
     """Version of the steps, the verifier and the prompts; changed when equal input may give another answer."""
+    history: tuple[str, ...]
+    """What of the session's history the query was completed from."""
 
     def digest(self) -> bytes:
         """The key in the table."""
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> bytes:
         return digest(
             [
                 "answer",
@@ -41,6 +48,7 @@ class AnswerKey:
                 self.generator,
                 self.reranker,
                 self.pipeline,
+                self.history,
             ]
         )
 

@@ -147,6 +147,7 @@ def retrieval_options(command: F) -> F:
 def config_options(command: F) -> Callable[..., None]:
     """How an answer is made, passed on as the contract's config, and where from."""
 
+    @click.option("--generator", metavar="NAME", help="extractive or openai; default: the service's setting.")
     @click.option(
         "--reranker",
         metavar="NAME",
@@ -168,6 +169,7 @@ def config_options(command: F) -> Callable[..., None]:
         exact: bool | None,
         reranker: str | None,
         abstain_threshold: float | None,
+        generator: str | None,
         **kwargs: Any,
     ) -> None:
         from rag_papers.v1.query_pb2 import AskConfig
@@ -179,6 +181,7 @@ def config_options(command: F) -> Callable[..., None]:
             exact=exact,
             reranker=reranker,
             abstain_threshold=abstain_threshold,
+            generator=generator,
         )
         command(*args, config=config, **kwargs)
 
