@@ -23,7 +23,7 @@ from rag_papers.persist.retrieval_cache import RetrievalCache
 from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.retrieval.filtering import Filter
 
-PIPELINE = "5"
+PIPELINE = "4"
 """Version of the steps and the verifier; changed when an equal question may get another answer."""
 
 
