@@ -12,6 +12,8 @@ class DataPaths:
 
     cache_db: Path
     """SQLite database of the caches."""
+    claims: Path
+    """Locked by the QueryServices that share the database, for an answer that one of them makes."""
     job_log: Path
     """Append-only job log."""
     indexes: Path
@@ -33,6 +35,7 @@ class DataPaths:
         data = settings.data_dir.resolve()
         paths = cls(
             cache_db=settings.cache_dir.resolve() / "cache.db",
+            claims=settings.cache_dir.resolve() / "claims",
             job_log=settings.jobs_dir.resolve() / "jobs.jsonl",
             indexes=data / "indexes",
             staging=data / "indexes" / ".staging",

@@ -6,7 +6,6 @@ import math
 import numpy as np
 import pytest
 
-from query_service import convert
 from query_service.answer import Status
 from query_service.catalog import Catalog
 from query_service.config import AskConfig, SearchConfig, violations
@@ -57,12 +56,6 @@ def test_plans() -> None:
         assert attempt[-1] is Step.VERIFY
         assert Step.REPAIR not in attempt
         assert steps(intent, 2) == (*attempt, Step.REPAIR, *attempt, Step.REPAIR, *attempt)
-
-
-@pytest.mark.parametrize("junk", [b"", b"\xff", b"\x0a\x01x"])
-def test_bytes_that_are_no_answer(junk: bytes) -> None:
-    with pytest.raises(ValueError):
-        convert.AnswerCodec().decode(junk)
 
 
 def test_stop() -> None:
