@@ -11,6 +11,7 @@ from query_service.catalog import Catalog
 from query_service.config import Defaults
 from query_service.convert import answer_bytes
 from query_service.encoders import Encoders
+from query_service.entailment import EntailmentByName
 from query_service.generators import GENERATORS, Generators
 from query_service.rerankers import Rerankers
 from query_service.searching import Searcher
@@ -46,13 +47,21 @@ class QueryApplication(Application):
         self._encoders = Encoders(self._store, ModelStore(paths.models))
         self._rerankers = Rerankers()
         self._generators = Generators(settings)
+        self._entailment = EntailmentByName(settings.entailment)
         self._defaults = Defaults(reranker=settings.reranker, generator=settings.generator)
         self._claims = Claims(paths.claims)
         self._workers = Workers(settings.query_threads)
 
     async def start(self, server: grpc.aio.Server) -> None:
         """Registers the servicer, and begins to load the models of the corpora in the background."""
-        answerer = Answerer(self._catalog, self._encoders, self._rerankers, self._generators, self._store)
+        answerer = Answerer(
+            catalog=self._catalog,
+            encoders=self._encoders,
+            rerankers=self._rerankers,
+            generators=self._generators,
+            entailment=self._entailment,
+            store=self._store,
+        )
         servicer = QueryServicer(
             asker=Asker(
                 answerer=answerer,
@@ -90,6 +99,10 @@ class QueryApplication(Application):
             self._rerankers.warm(self._defaults.reranker)
         except Exception as error:
             logger.warning("reranker %s is not loaded: %s", self._defaults.reranker, error)
+        try:
+            self._entailment.warm()
+        except Exception as error:
+            logger.warning("the entailment model is not loaded: %s", error)
         try:
             self._generators.of(self._defaults.generator)
         except GeneratorUnavailable as error:
