@@ -139,4 +139,5 @@ def _remembered_key(
         generator=generator,
         reranker=reranker,
         pipeline=pipeline,
+        history=ask.history,
     )

@@ -45,12 +45,16 @@ def ask(request: query_pb2.AskRequest, max_query_chars: int, defaults: Defaults)
     result = Ask(
         query=query,
         intent=_intent(request.intent, query, wrong),
+        intent_detected=not request.intent,
         corpus=request.corpus,
         corpus_id=request.corpus_id,
         filter=_filter(request.filter, wrong),
         config=_ask_config(request.config, defaults, wrong),
         policy=_policy(request, wrong),
+        session_id=request.session_id,
     )
+    if len(request.session_id) > config.MAX_SESSION_ID_CHARS:
+        wrong["session_id"] = f"has {len(request.session_id):,} characters; an id has 32"
     _raise_if(wrong)
     return result
 
@@ -124,6 +128,7 @@ def answer_bytes(answer: Answer) -> bytes:
         intent=answer.intent,
         path=answer.path,
         steps_skipped=answer.steps_skipped,
+        query_parts=answer.query_parts,
         context_chars=answer.context_chars,
         repair_used=answer.repair_used,
         config=config_message(answer.config),
@@ -143,6 +148,7 @@ def search_response(found: Found, trace_id: str) -> query_pb2.SearchResponse:
         timings_ms=found.timings_ms,
         trace_id=trace_id,
         corpus=found.corpus,
+        query_parts=found.query_parts,
     )
     set_cache_info(response.cache, found.cache)
     return response

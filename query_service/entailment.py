@@ -86,7 +86,7 @@ class EntailmentByName:
         self._model: EntailmentModel | None = None
 
     def model(self) -> EntailmentModel | None:
-        """The model, opened and identified by the first who asks; nothing is ever downloaded. Raises ModelUnavailable."""
+        """The model, opened by the first who asks for it; nothing is ever downloaded. Raises ModelUnavailable."""
         if self._name == NONE:
             return None
         with self._lock:

@@ -185,6 +185,9 @@ class Settings:
         unit="name",
         check=_entailment,
     )
+    query_processes: int = _setting(
+        1, "processes of QueryService, which share its port, the caches and the indexes", unit="processes", low=1
+    )
     query_threads: int = _setting(4, "questions worked on at once", unit="threads", low=1)
     drain_seconds: float = _setting(10.0, "how long calls in flight may take at shutdown", unit="seconds", low=0)
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", check=_log_level)
