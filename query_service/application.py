@@ -8,6 +8,7 @@ import grpc
 
 from query_service.answering import Answerer
 from query_service.asking import Asker
+from query_service.caches import Caches
 from query_service.catalog import Catalog
 from query_service.convert import AnswerCodec
 from query_service.encoders import Encoders
@@ -34,7 +35,8 @@ class QueryApplication(Application):
         paths = DataPaths.of(settings)
         self._max_query_chars = settings.max_query_chars
         self._store = SqliteStore(paths.cache_db, CacheLimits.of(settings, memory=True))
-        self._catalog = Catalog(Corpora(paths.corpora), paths.indexes)
+        self._corpora = Corpora(paths.corpora)
+        self._catalog = Catalog(self._corpora, paths.indexes)
         self._encoders = Encoders(self._store, ModelStore(paths.models))
         self._rerankers = Rerankers()
         self._reranker = settings.reranker
@@ -46,7 +48,7 @@ class QueryApplication(Application):
         servicer = QueryServicer(
             asker=Asker(answerer, self._store, AnswerCodec()),
             searcher=Searcher(self._catalog, self._encoders, self._store),
-            store=self._store,
+            caches=Caches(self._store, self._corpora),
             executor=self._executor,
             max_query_chars=self._max_query_chars,
             reranker=self._reranker,

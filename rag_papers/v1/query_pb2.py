@@ -22,11 +22,12 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 from rag_papers.v1 import resources_pb2 as rag__papers_dot_v1_dot_resources__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19rag_papers/v1/query.proto\x12\rrag_papers.v1\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1drag_papers/v1/resources.proto\"\xa1\x06\n\tAskConfig\x12\x18\n\x0btop_k_first\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x19\n\x0crerank_top_k\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x1e\n\x11prune_min_overlap\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x1c\n\x0fprune_max_chars\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x1e\n\x11\x63ontext_max_chars\x18\x05 \x01(\x05H\x04\x88\x01\x01\x12\x1d\n\x10\x61\x63\x63\x65pt_threshold\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x18\n\x0bmax_repairs\x18\x07 \x01(\x05H\x06\x88\x01\x01\x12\x18\n\x0b\x62m25_weight\x18\x08 \x01(\x01H\x07\x88\x01\x01\x12\x1a\n\rvector_weight\x18\t \x01(\x01H\x08\x88\x01\x01\x12\"\n\x15\x62m25_weight_on_repair\x18\n \x01(\x01H\t\x88\x01\x01\x12$\n\x17vector_weight_on_repair\x18\x0b \x01(\x01H\n\x88\x01\x01\x12\x18\n\x0btemperature\x18\x0c \x01(\x01H\x0b\x88\x01\x01\x12\"\n\x15temperature_on_repair\x18\r \x01(\x01H\x0c\x88\x01\x01\x12\x16\n\tgenerator\x18\x0e \x01(\tH\r\x88\x01\x01\x12\x11\n\x04seed\x18\x0f \x01(\x03H\x0e\x88\x01\x01\x12\x15\n\x08reranker\x18\x10 \x01(\tH\x0f\x88\x01\x01\x12\x12\n\x05\x65xact\x18\x11 \x01(\x08H\x10\x88\x01\x01\x42\x0e\n\x0c_top_k_firstB\x0f\n\r_rerank_top_kB\x14\n\x12_prune_min_overlapB\x12\n\x10_prune_max_charsB\x14\n\x12_context_max_charsB\x13\n\x11_accept_thresholdB\x0e\n\x0c_max_repairsB\x0e\n\x0c_bm25_weightB\x10\n\x0e_vector_weightB\x18\n\x16_bm25_weight_on_repairB\x1a\n\x18_vector_weight_on_repairB\x0e\n\x0c_temperatureB\x18\n\x16_temperature_on_repairB\x0c\n\n_generatorB\x07\n\x05_seedB\x0b\n\t_rerankerB\x08\n\x06_exact\"\x83\x01\n\x06\x46ilter\x12\x14\n\x0c\x64ocument_ids\x18\x01 \x03(\t\x12\x15\n\rpath_prefixes\x18\x02 \x03(\t\x12\x17\n\nfirst_year\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\tlast_year\x18\x04 \x01(\x05H\x01\x88\x01\x01\x42\r\n\x0b_first_yearB\x0c\n\n_last_year\"\xd6\x01\n\nAskRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\x0e\n\x06intent\x18\x02 \x01(\t\x12\x0e\n\x06\x63orpus\x18\x03 \x01(\t\x12\x11\n\tcorpus_id\x18\x04 \x01(\t\x12\x16\n\tuse_cache\x18\x05 \x01(\x08H\x00\x88\x01\x01\x12\x0f\n\x07refresh\x18\x06 \x01(\x08\x12(\n\x06\x63onfig\x18\x07 \x01(\x0b\x32\x18.rag_papers.v1.AskConfig\x12%\n\x06\x66ilter\x18\x08 \x01(\x0b\x32\x15.rag_papers.v1.FilterB\x0c\n\n_use_cache\"\x94\x05\n\x0b\x41skResponse\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\t\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.rag_papers.v1.AnswerStatus\x12\x34\n\x0e\x61\x62stain_reason\x18\x03 \x01(\x0e\x32\x1c.rag_papers.v1.AbstainReason\x12\x30\n\tsentences\x18\x04 \x03(\x0b\x32\x1d.rag_papers.v1.AnswerSentence\x12&\n\x07sources\x18\x05 \x03(\x0b\x32\x15.rag_papers.v1.Source\x12\r\n\x05score\x18\x06 \x01(\x01\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x07 \x01(\x08\x12*\n\x06issues\x18\x08 \x03(\x0e\x32\x1a.rag_papers.v1.AnswerIssue\x12\x0e\n\x06intent\x18\t \x01(\t\x12\x0c\n\x04path\x18\n \x03(\t\x12=\n\ntimings_ms\x18\x0b \x03(\x0b\x32).rag_papers.v1.AskResponse.TimingsMsEntry\x12\x15\n\rcontext_chars\x18\x0c \x01(\x05\x12\x13\n\x0brepair_used\x18\r \x01(\x08\x12(\n\x06\x63onfig\x18\x0e \x01(\x0b\x32\x18.rag_papers.v1.AskConfig\x12\x11\n\tcorpus_id\x18\x0f \x01(\t\x12\x11\n\tgenerator\x18\x10 \x01(\t\x12\'\n\x05\x63\x61\x63he\x18\x11 \x01(\x0b\x32\x18.rag_papers.v1.CacheInfo\x12\x10\n\x08trace_id\x18\x12 \x01(\t\x12\x0e\n\x06\x63orpus\x18\x13 \x01(\t\x12\x15\n\rsteps_skipped\x18\x14 \x03(\t\x1a\x30\n\x0eTimingsMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xee\x01\n\x11\x41skStreamResponse\x12,\n\x07started\x18\x01 \x01(\x0b\x32\x19.rag_papers.v1.AskStartedH\x00\x12\x30\n\tretrieved\x18\x02 \x01(\x0b\x32\x1b.rag_papers.v1.AskRetrievedH\x00\x12\x14\n\ntext_delta\x18\x03 \x01(\tH\x00\x12.\n\x08verified\x18\x04 \x01(\x0b\x32\x1a.rag_papers.v1.AskVerifiedH\x00\x12*\n\x04\x64one\x18\x05 \x01(\x0b\x32\x1a.rag_papers.v1.AskResponseH\x00\x42\x07\n\x05\x65vent\"h\n\nAskStarted\x12\x0e\n\x06intent\x18\x01 \x01(\t\x12\r\n\x05steps\x18\x02 \x03(\t\x12(\n\x06\x63onfig\x18\x03 \x01(\x0b\x32\x18.rag_papers.v1.AskConfig\x12\x11\n\tcorpus_id\x18\x04 \x01(\t\"6\n\x0c\x41skRetrieved\x12&\n\x07sources\x18\x01 \x03(\x0b\x32\x15.rag_papers.v1.Source\"Z\n\x0b\x41skVerified\x12\r\n\x05score\x18\x01 \x01(\x01\x12*\n\x06issues\x18\x02 \x03(\x0e\x32\x1a.rag_papers.v1.AnswerIssue\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x08\"\xb3\x02\n\rSearchRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\x0e\n\x06\x63orpus\x18\x02 \x01(\t\x12\x11\n\tcorpus_id\x18\x03 \x01(\t\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0b\x62m25_weight\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\rvector_weight\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x16\n\tuse_cache\x18\x07 \x01(\x08H\x03\x88\x01\x01\x12\x0f\n\x07refresh\x18\x08 \x01(\x08\x12%\n\x06\x66ilter\x18\t \x01(\x0b\x32\x15.rag_papers.v1.Filter\x12\x12\n\x05\x65xact\x18\n \x01(\x08H\x04\x88\x01\x01\x42\x08\n\x06_top_kB\x0e\n\x0c_bm25_weightB\x10\n\x0e_vector_weightB\x0c\n\n_use_cacheB\x08\n\x06_exact\"\x8a\x02\n\x0eSearchResponse\x12&\n\x07sources\x18\x01 \x03(\x0b\x32\x15.rag_papers.v1.Source\x12\x11\n\tcorpus_id\x18\x02 \x01(\t\x12\'\n\x05\x63\x61\x63he\x18\x03 \x01(\x0b\x32\x18.rag_papers.v1.CacheInfo\x12@\n\ntimings_ms\x18\x04 \x03(\x0b\x32,.rag_papers.v1.SearchResponse.TimingsMsEntry\x12\x10\n\x08trace_id\x18\x05 \x01(\t\x12\x0e\n\x06\x63orpus\x18\x06 \x01(\t\x1a\x30\n\x0eTimingsMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"V\n\x0bPlanRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\x0e\n\x06intent\x18\x02 \x01(\t\x12(\n\x06\x63onfig\x18\x03 \x01(\x0b\x32\x18.rag_papers.v1.AskConfig\"p\n\x0cPlanResponse\x12\x0e\n\x06intent\x18\x01 \x01(\t\x12\x17\n\x0fintent_detected\x18\x02 \x01(\x08\x12\r\n\x05steps\x18\x03 \x03(\t\x12(\n\x06\x63onfig\x18\x04 \x01(\x0b\x32\x18.rag_papers.v1.AskConfig\"\x16\n\x14GetCacheStatsRequest\"\x97\x01\n\x0f\x43\x61\x63heTableStats\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x03\x12/\n\x0boldest_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bnewest_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xd3\x01\n\x15GetCacheStatsResponse\x12@\n\x06tables\x18\x01 \x03(\x0b\x32\x30.rag_papers.v1.GetCacheStatsResponse.TablesEntry\x12\x15\n\rdatabase_path\x18\x02 \x01(\t\x12\x12\n\nfile_bytes\x18\x03 \x01(\x03\x1aM\n\x0bTablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.rag_papers.v1.CacheTableStats:\x02\x38\x01\"#\n\x11PurgeCacheRequest\x12\x0e\n\x06tables\x18\x01 \x03(\t\"\x82\x01\n\x12PurgeCacheResponse\x12=\n\x06purged\x18\x01 \x03(\x0b\x32-.rag_papers.v1.PurgeCacheResponse.PurgedEntry\x1a-\n\x0bPurgedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x14\n\x12VacuumCacheRequest\"@\n\x13VacuumCacheResponse\x12\x14\n\x0c\x62ytes_before\x18\x01 \x01(\x03\x12\x13\n\x0b\x62ytes_after\x18\x02 \x01(\x03*\x81\x01\n\x0c\x41nswerStatus\x12\x1d\n\x19\x41NSWER_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41NSWER_STATUS_ANSWERED\x10\x01\x12\x19\n\x15\x41NSWER_STATUS_PARTIAL\x10\x02\x12\x1b\n\x17\x41NSWER_STATUS_ABSTAINED\x10\x03*\x96\x01\n\rAbstainReason\x12\x1e\n\x1a\x41\x42STAIN_REASON_UNSPECIFIED\x10\x00\x12$\n ABSTAIN_REASON_NOTHING_RETRIEVED\x10\x01\x12 \n\x1c\x41\x42STAIN_REASON_WEAK_EVIDENCE\x10\x02\x12\x1d\n\x19\x41\x42STAIN_REASON_NOT_STATED\x10\x03*\xb4\x02\n\x0b\x41nswerIssue\x12\x1c\n\x18\x41NSWER_ISSUE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41NSWER_ISSUE_TOO_SHORT\x10\x01\x12\x19\n\x15\x41NSWER_ISSUE_TOO_LONG\x10\x02\x12\x1a\n\x16\x41NSWER_ISSUE_OFF_TOPIC\x10\x03\x12\x1b\n\x17\x41NSWER_ISSUE_REPETITIVE\x10\x04\x12\x1b\n\x17\x41NSWER_ISSUE_INCOMPLETE\x10\x05\x12\x1c\n\x18\x41NSWER_ISSUE_UNSUPPORTED\x10\x06\x12\x1d\n\x19\x41NSWER_ISSUE_CONTRADICTED\x10\x07\x12&\n\"ANSWER_ISSUE_POSSIBLY_CONTRADICTED\x10\x08\x12\x15\n\x11\x41NSWER_ISSUE_ECHO\x10\t2\xa5\x04\n\x0cQueryService\x12<\n\x03\x41sk\x12\x19.rag_papers.v1.AskRequest\x1a\x1a.rag_papers.v1.AskResponse\x12J\n\tAskStream\x12\x19.rag_papers.v1.AskRequest\x1a .rag_papers.v1.AskStreamResponse0\x01\x12\x45\n\x06Search\x12\x1c.rag_papers.v1.SearchRequest\x1a\x1d.rag_papers.v1.SearchResponse\x12?\n\x04Plan\x12\x1a.rag_papers.v1.PlanRequest\x1a\x1b.rag_papers.v1.PlanResponse\x12Z\n\rGetCacheStats\x12#.rag_papers.v1.GetCacheStatsRequest\x1a$.rag_papers.v1.GetCacheStatsResponse\x12Q\n\nPurgeCache\x12 .rag_papers.v1.PurgeCacheRequest\x1a!.rag_papers.v1.PurgeCacheResponse\x12T\n\x0bVacuumCache\x12!.rag_papers.v1.VacuumCacheRequest\x1a\".rag_papers.v1.VacuumCacheResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19rag_papers/v1/query.proto\x12\rrag_papers.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1drag_papers/v1/resources.proto\"\xa1\x06\n\tAskConfig\x12\x18\n\x0btop_k_first\x18\x01 \x01(\x05H\x00\x88\x01\x01\x12\x19\n\x0crerank_top_k\x18\x02 \x01(\x05H\x01\x88\x01\x01\x12\x1e\n\x11prune_min_overlap\x18\x03 \x01(\x05H\x02\x88\x01\x01\x12\x1c\n\x0fprune_max_chars\x18\x04 \x01(\x05H\x03\x88\x01\x01\x12\x1e\n\x11\x63ontext_max_chars\x18\x05 \x01(\x05H\x04\x88\x01\x01\x12\x1d\n\x10\x61\x63\x63\x65pt_threshold\x18\x06 \x01(\x01H\x05\x88\x01\x01\x12\x18\n\x0bmax_repairs\x18\x07 \x01(\x05H\x06\x88\x01\x01\x12\x18\n\x0b\x62m25_weight\x18\x08 \x01(\x01H\x07\x88\x01\x01\x12\x1a\n\rvector_weight\x18\t \x01(\x01H\x08\x88\x01\x01\x12\"\n\x15\x62m25_weight_on_repair\x18\n \x01(\x01H\t\x88\x01\x01\x12$\n\x17vector_weight_on_repair\x18\x0b \x01(\x01H\n\x88\x01\x01\x12\x18\n\x0btemperature\x18\x0c \x01(\x01H\x0b\x88\x01\x01\x12\"\n\x15temperature_on_repair\x18\r \x01(\x01H\x0c\x88\x01\x01\x12\x16\n\tgenerator\x18\x0e \x01(\tH\r\x88\x01\x01\x12\x11\n\x04seed\x18\x0f \x01(\x03H\x0e\x88\x01\x01\x12\x15\n\x08reranker\x18\x10 \x01(\tH\x0f\x88\x01\x01\x12\x12\n\x05\x65xact\x18\x11 \x01(\x08H\x10\x88\x01\x01\x42\x0e\n\x0c_top_k_firstB\x0f\n\r_rerank_top_kB\x14\n\x12_prune_min_overlapB\x12\n\x10_prune_max_charsB\x14\n\x12_context_max_charsB\x13\n\x11_accept_thresholdB\x0e\n\x0c_max_repairsB\x0e\n\x0c_bm25_weightB\x10\n\x0e_vector_weightB\x18\n\x16_bm25_weight_on_repairB\x1a\n\x18_vector_weight_on_repairB\x0e\n\x0c_temperatureB\x18\n\x16_temperature_on_repairB\x0c\n\n_generatorB\x07\n\x05_seedB\x0b\n\t_rerankerB\x08\n\x06_exact\"\x83\x01\n\x06\x46ilter\x12\x14\n\x0c\x64ocument_ids\x18\x01 \x03(\t\x12\x15\n\rpath_prefixes\x18\x02 \x03(\t\x12\x17\n\nfirst_year\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x16\n\tlast_year\x18\x04 \x01(\x05H\x01\x88\x01\x01\x42\r\n\x0b_first_yearB\x0c\n\n_last_year\"\xd6\x01\n\nAskRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\x0e\n\x06intent\x18\x02 \x01(\t\x12\x0e\n\x06\x63orpus\x18\x03 \x01(\t\x12\x11\n\tcorpus_id\x18\x04 \x01(\t\x12\x16\n\tuse_cache\x18\x05 \x01(\x08H\x00\x88\x01\x01\x12\x0f\n\x07refresh\x18\x06 \x01(\x08\x12(\n\x06\x63onfig\x18\x07 \x01(\x0b\x32\x18.rag_papers.v1.AskConfig\x12%\n\x06\x66ilter\x18\x08 \x01(\x0b\x32\x15.rag_papers.v1.FilterB\x0c\n\n_use_cache\"\x94\x05\n\x0b\x41skResponse\x12\x0e\n\x06\x61nswer\x18\x01 \x01(\t\x12+\n\x06status\x18\x02 \x01(\x0e\x32\x1b.rag_papers.v1.AnswerStatus\x12\x34\n\x0e\x61\x62stain_reason\x18\x03 \x01(\x0e\x32\x1c.rag_papers.v1.AbstainReason\x12\x30\n\tsentences\x18\x04 \x03(\x0b\x32\x1d.rag_papers.v1.AnswerSentence\x12&\n\x07sources\x18\x05 \x03(\x0b\x32\x15.rag_papers.v1.Source\x12\r\n\x05score\x18\x06 \x01(\x01\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x07 \x01(\x08\x12*\n\x06issues\x18\x08 \x03(\x0e\x32\x1a.rag_papers.v1.AnswerIssue\x12\x0e\n\x06intent\x18\t \x01(\t\x12\x0c\n\x04path\x18\n \x03(\t\x12=\n\ntimings_ms\x18\x0b \x03(\x0b\x32).rag_papers.v1.AskResponse.TimingsMsEntry\x12\x15\n\rcontext_chars\x18\x0c \x01(\x05\x12\x13\n\x0brepair_used\x18\r \x01(\x08\x12(\n\x06\x63onfig\x18\x0e \x01(\x0b\x32\x18.rag_papers.v1.AskConfig\x12\x11\n\tcorpus_id\x18\x0f \x01(\t\x12\x11\n\tgenerator\x18\x10 \x01(\t\x12\'\n\x05\x63\x61\x63he\x18\x11 \x01(\x0b\x32\x18.rag_papers.v1.CacheInfo\x12\x10\n\x08trace_id\x18\x12 \x01(\t\x12\x0e\n\x06\x63orpus\x18\x13 \x01(\t\x12\x15\n\rsteps_skipped\x18\x14 \x03(\t\x1a\x30\n\x0eTimingsMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"\xee\x01\n\x11\x41skStreamResponse\x12,\n\x07started\x18\x01 \x01(\x0b\x32\x19.rag_papers.v1.AskStartedH\x00\x12\x30\n\tretrieved\x18\x02 \x01(\x0b\x32\x1b.rag_papers.v1.AskRetrievedH\x00\x12\x14\n\ntext_delta\x18\x03 \x01(\tH\x00\x12.\n\x08verified\x18\x04 \x01(\x0b\x32\x1a.rag_papers.v1.AskVerifiedH\x00\x12*\n\x04\x64one\x18\x05 \x01(\x0b\x32\x1a.rag_papers.v1.AskResponseH\x00\x42\x07\n\x05\x65vent\"h\n\nAskStarted\x12\x0e\n\x06intent\x18\x01 \x01(\t\x12\r\n\x05steps\x18\x02 \x03(\t\x12(\n\x06\x63onfig\x18\x03 \x01(\x0b\x32\x18.rag_papers.v1.AskConfig\x12\x11\n\tcorpus_id\x18\x04 \x01(\t\"6\n\x0c\x41skRetrieved\x12&\n\x07sources\x18\x01 \x03(\x0b\x32\x15.rag_papers.v1.Source\"Z\n\x0b\x41skVerified\x12\r\n\x05score\x18\x01 \x01(\x01\x12*\n\x06issues\x18\x02 \x03(\x0e\x32\x1a.rag_papers.v1.AnswerIssue\x12\x10\n\x08\x61\x63\x63\x65pted\x18\x03 \x01(\x08\"\xb3\x02\n\rSearchRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\x0e\n\x06\x63orpus\x18\x02 \x01(\t\x12\x11\n\tcorpus_id\x18\x03 \x01(\t\x12\x12\n\x05top_k\x18\x04 \x01(\x05H\x00\x88\x01\x01\x12\x18\n\x0b\x62m25_weight\x18\x05 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\rvector_weight\x18\x06 \x01(\x01H\x02\x88\x01\x01\x12\x16\n\tuse_cache\x18\x07 \x01(\x08H\x03\x88\x01\x01\x12\x0f\n\x07refresh\x18\x08 \x01(\x08\x12%\n\x06\x66ilter\x18\t \x01(\x0b\x32\x15.rag_papers.v1.Filter\x12\x12\n\x05\x65xact\x18\n \x01(\x08H\x04\x88\x01\x01\x42\x08\n\x06_top_kB\x0e\n\x0c_bm25_weightB\x10\n\x0e_vector_weightB\x0c\n\n_use_cacheB\x08\n\x06_exact\"\x8a\x02\n\x0eSearchResponse\x12&\n\x07sources\x18\x01 \x03(\x0b\x32\x15.rag_papers.v1.Source\x12\x11\n\tcorpus_id\x18\x02 \x01(\t\x12\'\n\x05\x63\x61\x63he\x18\x03 \x01(\x0b\x32\x18.rag_papers.v1.CacheInfo\x12@\n\ntimings_ms\x18\x04 \x03(\x0b\x32,.rag_papers.v1.SearchResponse.TimingsMsEntry\x12\x10\n\x08trace_id\x18\x05 \x01(\t\x12\x0e\n\x06\x63orpus\x18\x06 \x01(\t\x1a\x30\n\x0eTimingsMsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\"V\n\x0bPlanRequest\x12\r\n\x05query\x18\x01 \x01(\t\x12\x0e\n\x06intent\x18\x02 \x01(\t\x12(\n\x06\x63onfig\x18\x03 \x01(\x0b\x32\x18.rag_papers.v1.AskConfig\"p\n\x0cPlanResponse\x12\x0e\n\x06intent\x18\x01 \x01(\t\x12\x17\n\x0fintent_detected\x18\x02 \x01(\x08\x12\r\n\x05steps\x18\x03 \x03(\t\x12(\n\x06\x63onfig\x18\x04 \x01(\x0b\x32\x18.rag_papers.v1.AskConfig\"\x16\n\x14GetCacheStatsRequest\"_\n\rCacheCounters\x12\x0c\n\x04hits\x18\x01 \x01(\x03\x12\x0e\n\x06misses\x18\x02 \x01(\x03\x12\x0c\n\x04puts\x18\x03 \x01(\x03\x12\x11\n\tevictions\x18\x04 \x01(\x03\x12\x0f\n\x07\x65xpired\x18\x05 \x01(\x03\"\x89\x03\n\x0f\x43\x61\x63heTableStats\x12\r\n\x05\x63ount\x18\x01 \x01(\x03\x12\x13\n\x0btotal_bytes\x18\x02 \x01(\x03\x12/\n\x0boldest_time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bnewest_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x36\n\x12oldest_access_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x18\n\x0blimit_bytes\x18\x06 \x01(\x03H\x00\x88\x01\x01\x12&\n\x03ttl\x18\x07 \x01(\x0b\x32\x19.google.protobuf.Duration\x12.\n\x08\x63ounters\x18\x08 \x01(\x0b\x32\x1c.rag_papers.v1.CacheCounters\x12\x36\n\x10process_counters\x18\t \x01(\x0b\x32\x1c.rag_papers.v1.CacheCountersB\x0e\n\x0c_limit_bytes\"\xd3\x01\n\x15GetCacheStatsResponse\x12@\n\x06tables\x18\x01 \x03(\x0b\x32\x30.rag_papers.v1.GetCacheStatsResponse.TablesEntry\x12\x15\n\rdatabase_path\x18\x02 \x01(\t\x12\x12\n\nfile_bytes\x18\x03 \x01(\x03\x1aM\n\x0bTablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12-\n\x05value\x18\x02 \x01(\x0b\x32\x1e.rag_papers.v1.CacheTableStats:\x02\x38\x01\"\x86\x01\n\x11PurgeCacheRequest\x12\x0e\n\x06tables\x18\x01 \x03(\t\x12\x0e\n\x06\x63orpus\x18\x02 \x01(\t\x12\x11\n\tcorpus_id\x18\x03 \x01(\t\x12-\n\nolder_than\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x64ry_run\x18\x05 \x01(\x08\"\x80\x02\n\x12PurgeCacheResponse\x12=\n\x06purged\x18\x01 \x03(\x0b\x32-.rag_papers.v1.PurgeCacheResponse.PurgedEntry\x12H\n\x0cpurged_bytes\x18\x02 \x03(\x0b\x32\x32.rag_papers.v1.PurgeCacheResponse.PurgedBytesEntry\x1a-\n\x0bPurgedEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\x1a\x32\n\x10PurgedBytesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x03:\x02\x38\x01\"\x14\n\x12VacuumCacheRequest\"@\n\x13VacuumCacheResponse\x12\x14\n\x0c\x62ytes_before\x18\x01 \x01(\x03\x12\x13\n\x0b\x62ytes_after\x18\x02 \x01(\x03*\x81\x01\n\x0c\x41nswerStatus\x12\x1d\n\x19\x41NSWER_STATUS_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41NSWER_STATUS_ANSWERED\x10\x01\x12\x19\n\x15\x41NSWER_STATUS_PARTIAL\x10\x02\x12\x1b\n\x17\x41NSWER_STATUS_ABSTAINED\x10\x03*\x96\x01\n\rAbstainReason\x12\x1e\n\x1a\x41\x42STAIN_REASON_UNSPECIFIED\x10\x00\x12$\n ABSTAIN_REASON_NOTHING_RETRIEVED\x10\x01\x12 \n\x1c\x41\x42STAIN_REASON_WEAK_EVIDENCE\x10\x02\x12\x1d\n\x19\x41\x42STAIN_REASON_NOT_STATED\x10\x03*\xb4\x02\n\x0b\x41nswerIssue\x12\x1c\n\x18\x41NSWER_ISSUE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x41NSWER_ISSUE_TOO_SHORT\x10\x01\x12\x19\n\x15\x41NSWER_ISSUE_TOO_LONG\x10\x02\x12\x1a\n\x16\x41NSWER_ISSUE_OFF_TOPIC\x10\x03\x12\x1b\n\x17\x41NSWER_ISSUE_REPETITIVE\x10\x04\x12\x1b\n\x17\x41NSWER_ISSUE_INCOMPLETE\x10\x05\x12\x1c\n\x18\x41NSWER_ISSUE_UNSUPPORTED\x10\x06\x12\x1d\n\x19\x41NSWER_ISSUE_CONTRADICTED\x10\x07\x12&\n\"ANSWER_ISSUE_POSSIBLY_CONTRADICTED\x10\x08\x12\x15\n\x11\x41NSWER_ISSUE_ECHO\x10\t2\xa5\x04\n\x0cQueryService\x12<\n\x03\x41sk\x12\x19.rag_papers.v1.AskRequest\x1a\x1a.rag_papers.v1.AskResponse\x12J\n\tAskStream\x12\x19.rag_papers.v1.AskRequest\x1a .rag_papers.v1.AskStreamResponse0\x01\x12\x45\n\x06Search\x12\x1c.rag_papers.v1.SearchRequest\x1a\x1d.rag_papers.v1.SearchResponse\x12?\n\x04Plan\x12\x1a.rag_papers.v1.PlanRequest\x1a\x1b.rag_papers.v1.PlanResponse\x12Z\n\rGetCacheStats\x12#.rag_papers.v1.GetCacheStatsRequest\x1a$.rag_papers.v1.GetCacheStatsResponse\x12Q\n\nPurgeCache\x12 .rag_papers.v1.PurgeCacheRequest\x1a!.rag_papers.v1.PurgeCacheResponse\x12T\n\x0bVacuumCache\x12!.rag_papers.v1.VacuumCacheRequest\x1a\".rag_papers.v1.VacuumCacheResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,58 +42,64 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETCACHESTATSRESPONSE_TABLESENTRY']._serialized_options = b'8\001'
   _globals['_PURGECACHERESPONSE_PURGEDENTRY']._loaded_options = None
   _globals['_PURGECACHERESPONSE_PURGEDENTRY']._serialized_options = b'8\001'
-  _globals['_ANSWERSTATUS']._serialized_start=3853
-  _globals['_ANSWERSTATUS']._serialized_end=3982
-  _globals['_ABSTAINREASON']._serialized_start=3985
-  _globals['_ABSTAINREASON']._serialized_end=4135
-  _globals['_ANSWERISSUE']._serialized_start=4138
-  _globals['_ANSWERISSUE']._serialized_end=4446
-  _globals['_ASKCONFIG']._serialized_start=109
-  _globals['_ASKCONFIG']._serialized_end=910
-  _globals['_FILTER']._serialized_start=913
-  _globals['_FILTER']._serialized_end=1044
-  _globals['_ASKREQUEST']._serialized_start=1047
-  _globals['_ASKREQUEST']._serialized_end=1261
-  _globals['_ASKRESPONSE']._serialized_start=1264
-  _globals['_ASKRESPONSE']._serialized_end=1924
-  _globals['_ASKRESPONSE_TIMINGSMSENTRY']._serialized_start=1876
-  _globals['_ASKRESPONSE_TIMINGSMSENTRY']._serialized_end=1924
-  _globals['_ASKSTREAMRESPONSE']._serialized_start=1927
-  _globals['_ASKSTREAMRESPONSE']._serialized_end=2165
-  _globals['_ASKSTARTED']._serialized_start=2167
-  _globals['_ASKSTARTED']._serialized_end=2271
-  _globals['_ASKRETRIEVED']._serialized_start=2273
-  _globals['_ASKRETRIEVED']._serialized_end=2327
-  _globals['_ASKVERIFIED']._serialized_start=2329
-  _globals['_ASKVERIFIED']._serialized_end=2419
-  _globals['_SEARCHREQUEST']._serialized_start=2422
-  _globals['_SEARCHREQUEST']._serialized_end=2729
-  _globals['_SEARCHRESPONSE']._serialized_start=2732
-  _globals['_SEARCHRESPONSE']._serialized_end=2998
-  _globals['_SEARCHRESPONSE_TIMINGSMSENTRY']._serialized_start=1876
-  _globals['_SEARCHRESPONSE_TIMINGSMSENTRY']._serialized_end=1924
-  _globals['_PLANREQUEST']._serialized_start=3000
-  _globals['_PLANREQUEST']._serialized_end=3086
-  _globals['_PLANRESPONSE']._serialized_start=3088
-  _globals['_PLANRESPONSE']._serialized_end=3200
-  _globals['_GETCACHESTATSREQUEST']._serialized_start=3202
-  _globals['_GETCACHESTATSREQUEST']._serialized_end=3224
-  _globals['_CACHETABLESTATS']._serialized_start=3227
-  _globals['_CACHETABLESTATS']._serialized_end=3378
-  _globals['_GETCACHESTATSRESPONSE']._serialized_start=3381
-  _globals['_GETCACHESTATSRESPONSE']._serialized_end=3592
-  _globals['_GETCACHESTATSRESPONSE_TABLESENTRY']._serialized_start=3515
-  _globals['_GETCACHESTATSRESPONSE_TABLESENTRY']._serialized_end=3592
-  _globals['_PURGECACHEREQUEST']._serialized_start=3594
-  _globals['_PURGECACHEREQUEST']._serialized_end=3629
-  _globals['_PURGECACHERESPONSE']._serialized_start=3632
-  _globals['_PURGECACHERESPONSE']._serialized_end=3762
-  _globals['_PURGECACHERESPONSE_PURGEDENTRY']._serialized_start=3717
-  _globals['_PURGECACHERESPONSE_PURGEDENTRY']._serialized_end=3762
-  _globals['_VACUUMCACHEREQUEST']._serialized_start=3764
-  _globals['_VACUUMCACHEREQUEST']._serialized_end=3784
-  _globals['_VACUUMCACHERESPONSE']._serialized_start=3786
-  _globals['_VACUUMCACHERESPONSE']._serialized_end=3850
-  _globals['_QUERYSERVICE']._serialized_start=4449
-  _globals['_QUERYSERVICE']._serialized_end=4998
+  _globals['_PURGECACHERESPONSE_PURGEDBYTESENTRY']._loaded_options = None
+  _globals['_PURGECACHERESPONSE_PURGEDBYTESENTRY']._serialized_options = b'8\001'
+  _globals['_ANSWERSTATUS']._serialized_start=4450
+  _globals['_ANSWERSTATUS']._serialized_end=4579
+  _globals['_ABSTAINREASON']._serialized_start=4582
+  _globals['_ABSTAINREASON']._serialized_end=4732
+  _globals['_ANSWERISSUE']._serialized_start=4735
+  _globals['_ANSWERISSUE']._serialized_end=5043
+  _globals['_ASKCONFIG']._serialized_start=141
+  _globals['_ASKCONFIG']._serialized_end=942
+  _globals['_FILTER']._serialized_start=945
+  _globals['_FILTER']._serialized_end=1076
+  _globals['_ASKREQUEST']._serialized_start=1079
+  _globals['_ASKREQUEST']._serialized_end=1293
+  _globals['_ASKRESPONSE']._serialized_start=1296
+  _globals['_ASKRESPONSE']._serialized_end=1956
+  _globals['_ASKRESPONSE_TIMINGSMSENTRY']._serialized_start=1908
+  _globals['_ASKRESPONSE_TIMINGSMSENTRY']._serialized_end=1956
+  _globals['_ASKSTREAMRESPONSE']._serialized_start=1959
+  _globals['_ASKSTREAMRESPONSE']._serialized_end=2197
+  _globals['_ASKSTARTED']._serialized_start=2199
+  _globals['_ASKSTARTED']._serialized_end=2303
+  _globals['_ASKRETRIEVED']._serialized_start=2305
+  _globals['_ASKRETRIEVED']._serialized_end=2359
+  _globals['_ASKVERIFIED']._serialized_start=2361
+  _globals['_ASKVERIFIED']._serialized_end=2451
+  _globals['_SEARCHREQUEST']._serialized_start=2454
+  _globals['_SEARCHREQUEST']._serialized_end=2761
+  _globals['_SEARCHRESPONSE']._serialized_start=2764
+  _globals['_SEARCHRESPONSE']._serialized_end=3030
+  _globals['_SEARCHRESPONSE_TIMINGSMSENTRY']._serialized_start=1908
+  _globals['_SEARCHRESPONSE_TIMINGSMSENTRY']._serialized_end=1956
+  _globals['_PLANREQUEST']._serialized_start=3032
+  _globals['_PLANREQUEST']._serialized_end=3118
+  _globals['_PLANRESPONSE']._serialized_start=3120
+  _globals['_PLANRESPONSE']._serialized_end=3232
+  _globals['_GETCACHESTATSREQUEST']._serialized_start=3234
+  _globals['_GETCACHESTATSREQUEST']._serialized_end=3256
+  _globals['_CACHECOUNTERS']._serialized_start=3258
+  _globals['_CACHECOUNTERS']._serialized_end=3353
+  _globals['_CACHETABLESTATS']._serialized_start=3356
+  _globals['_CACHETABLESTATS']._serialized_end=3749
+  _globals['_GETCACHESTATSRESPONSE']._serialized_start=3752
+  _globals['_GETCACHESTATSRESPONSE']._serialized_end=3963
+  _globals['_GETCACHESTATSRESPONSE_TABLESENTRY']._serialized_start=3886
+  _globals['_GETCACHESTATSRESPONSE_TABLESENTRY']._serialized_end=3963
+  _globals['_PURGECACHEREQUEST']._serialized_start=3966
+  _globals['_PURGECACHEREQUEST']._serialized_end=4100
+  _globals['_PURGECACHERESPONSE']._serialized_start=4103
+  _globals['_PURGECACHERESPONSE']._serialized_end=4359
+  _globals['_PURGECACHERESPONSE_PURGEDENTRY']._serialized_start=4262
+  _globals['_PURGECACHERESPONSE_PURGEDENTRY']._serialized_end=4307
+  _globals['_PURGECACHERESPONSE_PURGEDBYTESENTRY']._serialized_start=4309
+  _globals['_PURGECACHERESPONSE_PURGEDBYTESENTRY']._serialized_end=4359
+  _globals['_VACUUMCACHEREQUEST']._serialized_start=4361
+  _globals['_VACUUMCACHEREQUEST']._serialized_end=4381
+  _globals['_VACUUMCACHERESPONSE']._serialized_start=4383
+  _globals['_VACUUMCACHERESPONSE']._serialized_end=4447
+  _globals['_QUERYSERVICE']._serialized_start=5046
+  _globals['_QUERYSERVICE']._serialized_end=5595
 # @@protoc_insertion_point(module_scope)

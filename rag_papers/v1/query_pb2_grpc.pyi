@@ -49,9 +49,9 @@ class QueryServiceStub:
     Plan: _grpc.UnaryUnaryMultiCallable[_query_pb2.PlanRequest, _query_pb2.PlanResponse]
     """Returns what Ask would do, without doing it."""
     GetCacheStats: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetCacheStatsRequest, _query_pb2.GetCacheStatsResponse]
-    """Returns size and age of every cache table."""
+    """Returns size, age and use of every cache table."""
     PurgeCache: _grpc.UnaryUnaryMultiCallable[_query_pb2.PurgeCacheRequest, _query_pb2.PurgeCacheResponse]
-    """Deletes all entries of the named cache tables."""
+    """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more."""
     VacuumCache: _grpc.UnaryUnaryMultiCallable[_query_pb2.VacuumCacheRequest, _query_pb2.VacuumCacheResponse]
     """Returns the space of deleted entries to the file system. Asks go on meanwhile."""
 
@@ -76,9 +76,9 @@ class QueryServiceAsyncStub(QueryServiceStub):
     Plan: _aio.UnaryUnaryMultiCallable[_query_pb2.PlanRequest, _query_pb2.PlanResponse]  # type: ignore[assignment]
     """Returns what Ask would do, without doing it."""
     GetCacheStats: _aio.UnaryUnaryMultiCallable[_query_pb2.GetCacheStatsRequest, _query_pb2.GetCacheStatsResponse]  # type: ignore[assignment]
-    """Returns size and age of every cache table."""
+    """Returns size, age and use of every cache table."""
     PurgeCache: _aio.UnaryUnaryMultiCallable[_query_pb2.PurgeCacheRequest, _query_pb2.PurgeCacheResponse]  # type: ignore[assignment]
-    """Deletes all entries of the named cache tables."""
+    """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more."""
     VacuumCache: _aio.UnaryUnaryMultiCallable[_query_pb2.VacuumCacheRequest, _query_pb2.VacuumCacheResponse]  # type: ignore[assignment]
     """Returns the space of deleted entries to the file system. Asks go on meanwhile."""
 
@@ -130,7 +130,7 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.GetCacheStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.GetCacheStatsResponse, _abc.Awaitable[_query_pb2.GetCacheStatsResponse]]:
-        """Returns size and age of every cache table."""
+        """Returns size, age and use of every cache table."""
 
     @_abc_1.abstractmethod
     def PurgeCache(
@@ -138,7 +138,7 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.PurgeCacheRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.PurgeCacheResponse, _abc.Awaitable[_query_pb2.PurgeCacheResponse]]:
-        """Deletes all entries of the named cache tables."""
+        """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more."""
 
     @_abc_1.abstractmethod
     def VacuumCache(
