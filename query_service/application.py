@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
@@ -10,12 +9,17 @@ from query_service.answering import Answerer
 from query_service.asking import Asker
 from query_service.caches import Caches
 from query_service.catalog import Catalog
-from query_service.convert import AnswerCodec
+from query_service.config import Defaults
+from query_service.convert import answer_bytes
 from query_service.encoders import Encoders
+from query_service.generators import GENERATORS, Generators
 from query_service.rerankers import Rerankers
 from query_service.searching import Searcher
 from query_service.servicer import SERVICE_NAME, QueryServicer
+from query_service.workers import Workers
+from rag_papers.errors import GeneratorUnavailable, InvalidRequest
 from rag_papers.persist.cache_limits import CacheLimits
+from rag_papers.persist.claims import Claims
 from rag_papers.persist.corpora import Corpora
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.paths import DataPaths
@@ -32,6 +36,10 @@ class QueryApplication(Application):
     name = SERVICE_NAME
 
     def __init__(self, settings: Settings) -> None:
+        """Raises InvalidRequest if the settings name a generator that there is not."""
+        if settings.generator not in GENERATORS:
+            known = ", ".join(GENERATORS)
+            raise InvalidRequest(violations={"RAG_GENERATOR": f"{settings.generator!r} is none of {known}"})
         paths = DataPaths.of(settings)
         self._max_query_chars = settings.max_query_chars
         self._store = SqliteStore(paths.cache_db, CacheLimits.of(settings, memory=True))
@@ -39,30 +47,39 @@ class QueryApplication(Application):
         self._catalog = Catalog(self._corpora, paths.indexes)
         self._encoders = Encoders(self._store, ModelStore(paths.models))
         self._rerankers = Rerankers()
-        self._reranker = settings.reranker
-        self._executor = ThreadPoolExecutor(settings.query_threads, thread_name_prefix="query")
+        self._generators = Generators(settings)
+        self._defaults = Defaults(reranker=settings.reranker, generator=settings.generator)
+        self._claims = Claims(paths.claims)
+        self._workers = Workers(settings.query_threads)
 
     async def start(self, server: grpc.aio.Server) -> None:
         """Registers the servicer, and begins to load the models of the corpora in the background."""
-        answerer = Answerer(self._catalog, self._encoders, self._rerankers, self._store)
+        answerer = Answerer(self._catalog, self._encoders, self._rerankers, self._generators, self._store)
         servicer = QueryServicer(
-            asker=Asker(answerer, self._store, AnswerCodec()),
+            asker=Asker(
+                answerer=answerer,
+                store=self._store,
+                claims=self._claims,
+                workers=self._workers,
+                encode=answer_bytes,
+            ),
             searcher=Searcher(self._catalog, self._encoders, self._store),
             caches=Caches(self._store, self._corpora),
-            executor=self._executor,
+            workers=self._workers,
             max_query_chars=self._max_query_chars,
-            reranker=self._reranker,
+            defaults=self._defaults,
         )
         servicer.register(server)
-        self._executor.submit(self._warm)
+        self._workers.start(self._warm)
 
     async def drain(self) -> None:
         """Every call ends by itself."""
 
     async def close(self) -> None:
         """Ends the threads and closes the cache."""
-        await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._workers.close)
         await asyncio.to_thread(self._catalog.close)
+        self._claims.close()
         self._store.close()
 
     def _warm(self) -> None:
@@ -72,6 +89,10 @@ class QueryApplication(Application):
             except Exception as error:  # whoever asks will see it; the service runs on
                 logger.warning("model %s is not loaded: %s", manifest.model_name, error)
         try:
-            self._rerankers.warm(self._reranker)
+            self._rerankers.warm(self._defaults.reranker)
         except Exception as error:
-            logger.warning("reranker %s is not loaded: %s", self._reranker, error)
+            logger.warning("reranker %s is not loaded: %s", self._defaults.reranker, error)
+        try:
+            self._generators.of(self._defaults.generator)
+        except GeneratorUnavailable as error:
+            logger.warning("questions that name no generator will fail: %s", error)

@@ -5,13 +5,12 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from query_service import config
 from query_service.answer import Answer
 from query_service.answering import Ask
-from query_service.asking import Asked
-from query_service.config import AskConfig, SearchConfig
+from query_service.config import AskConfig, Defaults, SearchConfig
 from query_service.evidence import RankedPassage
 from query_service.generators import GENERATORS
 from query_service.generators.base import Citation
@@ -33,8 +32,8 @@ from rag_papers.v1 import query_pb2, resources_pb2
 _CONTROL = dict.fromkeys((*range(32), *range(127, 160)), " ")
 
 
-def ask(request: query_pb2.AskRequest, max_query_chars: int, reranker: str) -> Ask:
-    """A valid AskRequest; `reranker` is that of requests which name none.
+def ask(request: query_pb2.AskRequest, max_query_chars: int, defaults: Defaults) -> Ask:
+    """A valid AskRequest; `defaults` are those of settings which it leaves unset.
 
     Raises InvalidRequest that names everything wrong with it.
     """
@@ -46,7 +45,7 @@ def ask(request: query_pb2.AskRequest, max_query_chars: int, reranker: str) -> A
         corpus=request.corpus,
         corpus_id=request.corpus_id,
         filter=_filter(request.filter, wrong),
-        config=_ask_config(request.config, reranker, wrong),
+        config=_ask_config(request.config, defaults, wrong),
         policy=_policy(request, wrong),
     )
     _raise_if(wrong)
@@ -70,12 +69,12 @@ def search(request: query_pb2.SearchRequest, max_query_chars: int) -> Search:
     return result
 
 
-def plan(request: query_pb2.PlanRequest, max_query_chars: int, reranker: str) -> query_pb2.PlanResponse:
-    """The response to a PlanRequest; `reranker` as in `ask`. Raises InvalidRequest."""
+def plan(request: query_pb2.PlanRequest, max_query_chars: int, defaults: Defaults) -> query_pb2.PlanResponse:
+    """The response to a PlanRequest; `defaults` as in `ask`. Raises InvalidRequest."""
     wrong: dict[str, str] = {}
     query = _query(request.query, max_query_chars, wrong)
     intent = _intent(request.intent, query, wrong)
-    effective = _ask_config(request.config, reranker, wrong)
+    effective = _ask_config(request.config, defaults, wrong)
     _raise_if(wrong)
     return query_pb2.PlanResponse(
         intent=intent,
@@ -85,79 +84,57 @@ def plan(request: query_pb2.PlanRequest, max_query_chars: int, reranker: str) ->
     )
 
 
-class AnswerCodec:
-    """Answers as the bytes of an AskResponse without the fields that differ from call to call."""
-
-    def encode(self, answer: Answer) -> bytes:
-        """The bytes to store."""
-        return query_pb2.AskResponse(
-            answer=answer.text,
-            status=query_pb2.AnswerStatus.Value(f"ANSWER_STATUS_{answer.status.name}"),
-            abstain_reason=(
-                query_pb2.AbstainReason.Value(f"ABSTAIN_REASON_{answer.abstain_reason.name}")
-                if answer.abstain_reason
-                else query_pb2.ABSTAIN_REASON_UNSPECIFIED
-            ),
-            sentences=[
-                resources_pb2.AnswerSentence(
-                    text=sentence.text,
-                    citations=[_citation(citation) for citation in sentence.citations],
-                    supported=judged.supported,
-                    support=judged.support,
-                    clashes=[
-                        resources_pb2.SentenceClash.Value(f"SENTENCE_CLASH_{clash.name}") for clash in judged.clashes
-                    ],
-                )
-                for sentence, judged in zip(answer.sentences, answer.judged, strict=True)
-            ],
-            sources=sources(answer.sources),
-            score=answer.score,
-            accepted=answer.accepted,
-            issues=issues(answer.issues),
-            intent=answer.intent,
-            path=answer.path,
-            steps_skipped=answer.steps_skipped,
-            context_chars=answer.context_chars,
-            repair_used=answer.repair_used,
-            config=config_message(answer.config),
-            corpus_id=answer.corpus_id,
-            generator=answer.generator,
-        ).SerializeToString(deterministic=True)
-
-    def decode(self, data: bytes) -> query_pb2.AskResponse:
-        """The response that `encode` made bytes of. Raises ValueError."""
-        try:
-            response = query_pb2.AskResponse.FromString(data)
-        except DecodeError as error:
-            raise ValueError(str(error)) from error
-        if not (response.status and response.answer and response.corpus_id):
-            raise ValueError("it is no answer")
-        return response
-
-
-def ask_response(asked: Asked[query_pb2.AskResponse], trace_id: str) -> query_pb2.AskResponse:
-    """The response to a call: its answer completed by what belongs to the call."""
-    response = asked.response
-    response.cache.CopyFrom(_cache_info(asked.cache))
-    response.timings_ms.update(asked.timings_ms)
-    response.corpus = asked.corpus
-    response.trace_id = trace_id
-    return response
+def answer_bytes(answer: Answer) -> bytes:
+    """An answer as the bytes of an AskResponse without the fields that differ from call to call."""
+    return query_pb2.AskResponse(
+        answer=answer.text,
+        status=query_pb2.AnswerStatus.Value(f"ANSWER_STATUS_{answer.status.name}"),
+        abstain_reason=(
+            query_pb2.AbstainReason.Value(f"ABSTAIN_REASON_{answer.abstain_reason.name}")
+            if answer.abstain_reason
+            else query_pb2.ABSTAIN_REASON_UNSPECIFIED
+        ),
+        sentences=[
+            resources_pb2.AnswerSentence(
+                text=sentence.text,
+                citations=[_citation(citation) for citation in sentence.citations],
+                supported=judged.supported,
+                support=judged.support,
+                clashes=[resources_pb2.SentenceClash.Value(f"SENTENCE_CLASH_{clash.name}") for clash in judged.clashes],
+            )
+            for sentence, judged in zip(answer.sentences, answer.judged, strict=True)
+        ],
+        sources=sources(answer.sources),
+        score=answer.score,
+        accepted=answer.accepted,
+        issues=issues(answer.issues),
+        intent=answer.intent,
+        path=answer.path,
+        steps_skipped=answer.steps_skipped,
+        query_parts=answer.query_parts,
+        context_chars=answer.context_chars,
+        repair_used=answer.repair_used,
+        config=config_message(answer.config),
+        corpus_id=answer.corpus_id,
+        generator=answer.generator,
+    ).SerializeToString(deterministic=True)
 
 
 def search_response(found: Found, trace_id: str) -> query_pb2.SearchResponse:
     """The response to a search."""
-    return query_pb2.SearchResponse(
+    response = query_pb2.SearchResponse(
         sources=[
             _source(rank, candidate.score, candidate, record)
             for rank, (candidate, record) in enumerate(found.passages, start=1)
         ],
         corpus_id=found.corpus_id,
-        cache=_cache_info(found.cache),
         timings_ms=found.timings_ms,
         trace_id=trace_id,
         corpus=found.corpus,
+        query_parts=found.query_parts,
     )
+    set_cache_info(response.cache, found.cache)
+    return response
 
 
 def sources(passages: Sequence[RankedPassage]) -> list[resources_pb2.Source]:
@@ -171,6 +148,17 @@ def sources(passages: Sequence[RankedPassage]) -> list[resources_pb2.Source]:
 def issues(found: Sequence[Issue]) -> list[query_pb2.AnswerIssue.ValueType]:
     """What the verifier found wrong."""
     return [query_pb2.AnswerIssue.Value(f"ANSWER_ISSUE_{issue.name}") for issue in found]
+
+
+def set_cache_info(message: resources_pb2.CacheInfo, use: CacheUse) -> None:
+    """Writes what the caches contributed to a call into a message that is empty."""
+    if use.answer_hit:
+        message.answer_hit = True
+    else:
+        message.retrieval_hit = use.retrieval_hit
+        message.embed_hits = use.embed_hits
+        message.embed_misses = use.embed_misses
+    message.age_ms = use.age_ms
 
 
 def _query(text: str, limit: int, wrong: dict[str, str]) -> str:
@@ -243,10 +231,10 @@ def _policy(request: query_pb2.AskRequest | query_pb2.SearchRequest, wrong: dict
     return REFRESH if request.refresh else USE
 
 
-def _ask_config(message: query_pb2.AskConfig, reranker: str, wrong: dict[str, str]) -> AskConfig:
-    values = {"reranker": reranker} | _set_fields(message, AskConfig)
+def _ask_config(message: query_pb2.AskConfig, defaults: Defaults, wrong: dict[str, str]) -> AskConfig:
+    values = dataclasses.asdict(defaults) | _set_fields(message, AskConfig)
     wrong |= {f"config.{name}": why for name, why in config.violations(AskConfig, values).items()}
-    if values.get("generator", AskConfig.generator) not in GENERATORS:
+    if values["generator"] not in GENERATORS:
         wrong["config.generator"] = f"{message.generator[:40]!r} is none of: {', '.join(GENERATORS)}"
     if len(values["reranker"]) > config.MAX_RERANKER_CHARS:
         wrong["config.reranker"] = (
@@ -297,7 +285,3 @@ def _citation(citation: Citation) -> resources_pb2.Citation:
         end_byte=citation.end_byte,
         quote=citation.quote,
     )
-
-
-def _cache_info(use: CacheUse) -> resources_pb2.CacheInfo:
-    return resources_pb2.CacheInfo(**dataclasses.asdict(use))

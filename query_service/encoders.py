@@ -15,7 +15,14 @@ from rag_papers.persist.embedding_cache import CachingEncoder
 from rag_papers.persist.index_store import Manifest
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.sqlite_store import SqliteStore
-from rag_papers.retrieval.encoders import FP32, INT8, Encoder, SentenceTransformerEncoder, open_encoder
+from rag_papers.retrieval.encoders import (
+    FP32,
+    IDENTITY_SUFFIXES,
+    INT8,
+    Encoder,
+    SentenceTransformerEncoder,
+    open_encoder,
+)
 from rag_papers.retrieval.encoders.frozen import FrozenEncoder
 from rag_papers.retrieval.encoders.gathering import GatheringEncoder
 
@@ -52,7 +59,7 @@ class Encoders:
             return FrozenEncoder(self._models.verified(identity).directory, name=name, identity=identity)
         except ModelUnavailable as error:
             why = error.message
-        encoder = self._reference(name, INT8 if identity.endswith(f"-{INT8}") else FP32, why)
+        encoder = self._reference(name, INT8 if identity.endswith(IDENTITY_SUFFIXES[INT8]) else FP32, why)
         if encoder.identity != identity:
             raise ModelMismatch(
                 f"the model {name!r} on this machine is not the one that index {manifest.corpus_id} was built with: "
@@ -100,6 +107,8 @@ class CallVectors:
         self._policy = policy
         self._stop = stop
         self._known: dict[str, npt.NDArray[np.float32]] = {}
+        self.query_parts = 0
+        """Parts that the query was embedded in; 0 before it was."""
         self.hits = 0
         """Texts whose vector came from the embedding cache."""
         self.misses = 0
@@ -118,7 +127,9 @@ class CallVectors:
     def query(self, query: str) -> npt.NDArray[np.float32]:
         """(dim,), L2-normalised: of a query longer than the encoder's window the mean of its parts' vectors."""
         encoder = self._encoders.of(self._manifest).encoder
-        mean = self._embedded(_parts(encoder, query)).mean(axis=0)
+        parts = _parts(encoder, query)
+        self.query_parts = len(parts)
+        mean = self._embedded(parts).mean(axis=0)
         length = float(np.linalg.norm(mean))
         return np.asarray(mean / length if length else mean, np.float32)
 
