@@ -32,13 +32,19 @@ class Ask:
     """A valid request for an answer."""
 
     query: str
-    """Normalised."""
+    """Normalised; complete, if it is a turn of a session."""
     intent: Intent
+    intent_detected: bool
+    """The intent was not given."""
     corpus: str
     corpus_id: str
     filter: Filter
     config: AskConfig
     policy: CachePolicy
+    session_id: str = ""
+    """The session that it is yet to become a turn of; "-": a new one; empty: none."""
+    history: tuple[str, ...] = ()
+    """Earlier questions of its session that `query` was completed from."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -18,11 +18,13 @@ from query_service.searching import Searcher
 from query_service.servicer import SERVICE_NAME, QueryServicer
 from query_service.workers import Workers
 from rag_papers.errors import GeneratorUnavailable, InvalidRequest
+from rag_papers.persist.cache_database import CacheDatabase
 from rag_papers.persist.cache_limits import CacheLimits
 from rag_papers.persist.claims import Claims
 from rag_papers.persist.corpora import Corpora
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.paths import DataPaths
+from rag_papers.persist.sessions import SessionStore
 from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.rpc.server import Application
 from rag_papers.settings import Settings
@@ -43,6 +45,8 @@ class QueryApplication(Application):
         paths = DataPaths.of(settings)
         self._max_query_chars = settings.max_query_chars
         self._store = SqliteStore(paths.cache_db, CacheLimits.of(settings, memory=True))
+        self._sessions_database = CacheDatabase(paths.cache_db)
+        self._sessions = SessionStore(self._sessions_database)
         self._corpora = Corpora(paths.corpora)
         self._catalog = Catalog(self._corpora, paths.indexes)
         self._encoders = Encoders(self._store, ModelStore(paths.models))
@@ -65,6 +69,7 @@ class QueryApplication(Application):
             ),
             searcher=Searcher(self._catalog, self._encoders, self._store),
             caches=Caches(self._store, self._corpora),
+            sessions=self._sessions,
             workers=self._workers,
             max_query_chars=self._max_query_chars,
             defaults=self._defaults,
@@ -80,6 +85,7 @@ class QueryApplication(Application):
         await asyncio.to_thread(self._workers.close)
         await asyncio.to_thread(self._catalog.close)
         self._claims.close()
+        self._sessions_database.close()
         self._store.close()
 
     def _warm(self) -> None:

@@ -136,4 +136,5 @@ def _remembered_key(ask: Ask, corpus_id: str, approximate: bool, generator: str,
         generator=generator,
         reranker=reranker,
         pipeline=PIPELINE,
+        history=ask.history,
     )

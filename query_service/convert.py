@@ -42,12 +42,16 @@ def ask(request: query_pb2.AskRequest, max_query_chars: int, defaults: Defaults)
     result = Ask(
         query=query,
         intent=_intent(request.intent, query, wrong),
+        intent_detected=not request.intent,
         corpus=request.corpus,
         corpus_id=request.corpus_id,
         filter=_filter(request.filter, wrong),
         config=_ask_config(request.config, defaults, wrong),
         policy=_policy(request, wrong),
+        session_id=request.session_id,
     )
+    if len(request.session_id) > config.MAX_SESSION_ID_CHARS:
+        wrong["session_id"] = f"has {len(request.session_id):,} characters; an id has 32"
     _raise_if(wrong)
     return result
 
