@@ -7,6 +7,7 @@ import grpc
 
 from query_service.answering import Answerer
 from query_service.asking import Asker
+from query_service.caches import Caches
 from query_service.catalog import Catalog
 from query_service.config import Defaults
 from query_service.convert import answer_bytes
@@ -47,7 +48,8 @@ class QueryApplication(Application):
         self._store = SqliteStore(paths.cache_db, CacheLimits.of(settings, memory=True))
         self._sessions_database = CacheDatabase(paths.cache_db)
         self._sessions = SessionStore(self._sessions_database)
-        self._catalog = Catalog(Corpora(paths.corpora), paths.indexes)
+        self._corpora = Corpora(paths.corpora)
+        self._catalog = Catalog(self._corpora, paths.indexes)
         self._encoders = Encoders(self._store, ModelStore(paths.models))
         self._rerankers = Rerankers()
         self._generators = Generators(settings)
@@ -75,7 +77,7 @@ class QueryApplication(Application):
                 encode=answer_bytes,
             ),
             searcher=Searcher(self._catalog, self._encoders, self._store),
-            store=self._store,
+            caches=Caches(self._store, self._corpora),
             sessions=self._sessions,
             workers=self._workers,
             max_query_chars=self._max_query_chars,
