@@ -74,7 +74,11 @@ class _JobStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobStage.Val
     """Writing, verifying and publishing the index; progress up to 1.00."""
 
 class JobStage(_JobStage, metaclass=_JobStageEnumTypeWrapper):
-    """What a running job is doing."""
+    """What a running job is doing.
+
+    Reading, building and embedding overlap: the stage is the first of them that is not finished, and the next ones may be
+    well under way when it ends.
+    """
 
 JOB_STAGE_UNSPECIFIED: JobStage.ValueType  # 0
 """Not started."""
@@ -196,12 +200,13 @@ class Job(_message.Message):
     """The job fails when more files than this have failed; unset: it does not."""
     passages_per_second: _builtins.float
     """Passages that the model embeds in a second, over the last ten seconds; passages found in the cache do not count. Set
-    while passages are being embedded, from the second batch on.
+    while passages are being embedded, from the second batch on, also while others are still being read or counted.
     """
     remaining_seconds: _builtins.float
     """Seconds until every passage has its vector, estimated from the work of the last ten; writing and verifying the index
     comes after that. Passages that have not been looked up in the cache yet count as if they had to be computed, so that
-    it is too long where they are there. Set and unset with passages_per_second.
+    it is too long where they are there; those of unchanged papers do not count. Set with passages_per_second once all
+    papers are read, as nobody knows before how many passages there are.
     """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
