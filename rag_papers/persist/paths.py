@@ -24,6 +24,8 @@ class DataPaths:
     """One directory per corpus whose papers were uploaded; created by the service that receives them."""
     corpora: Path
     """One pointer file per corpus."""
+    seen: Path
+    """What is remembered of the files of each directory that was ingested."""
     models: Path
     """One directory per frozen model, named by its identity."""
     ingest_lock: Path
@@ -41,9 +43,11 @@ class DataPaths:
             staging=data / "indexes" / ".staging",
             uploads=settings.upload_dir.resolve(),
             corpora=data / "corpora",
+            seen=data / "seen",
             models=data / "models",
             ingest_lock=data / "ingest.lock",
         )
-        for directory in (paths.cache_db.parent, paths.job_log.parent, paths.staging, paths.corpora, paths.models):
+        places = (paths.cache_db.parent, paths.job_log.parent, paths.staging, paths.corpora, paths.seen, paths.models)
+        for directory in places:
             directory.mkdir(parents=True, exist_ok=True)
         return paths

@@ -17,8 +17,8 @@ from rag_papers.v1.resources_pb2 import FileError, Index, Job, JobError, JobResu
 class ScriptedServer:
     """Both services at one address. The last reply of a call repeats.
 
-    A reply is a response, a RagError, or a function of the call's context that never returns one; for WatchJob it is a
-    list of jobs, errors and functions.
+    A reply is a response, a RagError, or a function of the call's context that never returns one; that of a call that
+    streams is a list of these, that of WatchJob one with jobs for responses.
     """
 
     def __init__(self, address: str = "127.0.0.1:0", **script: Any) -> None:
@@ -58,6 +58,21 @@ class ScriptedServer:
                 yield ingest_pb2.WatchJobResponse(job=step)
             else:
                 step(context)
+
+    def AskStream(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        return self._messages("AskStream", request, context)
+
+    def ExportSession(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        return self._messages("ExportSession", request, context)
+
+    def _messages(self, method: str, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        for step in self._next(method, request):
+            if isinstance(step, RagError):
+                context.abort_with_status(to_status(step))
+            elif callable(step):
+                step(context)
+            else:
+                yield step
 
     def UploadDocuments(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
         reply = self._next("UploadDocuments", list(requests))
@@ -116,7 +131,19 @@ def succeeded(revision: int, *, unchanged: bool = False, hits: int = 4, misses: 
         state=JobState.JOB_STATE_SUCCEEDED,
         stage=JobStage.JOB_STAGE_SAVE,
         progress=1.0,
-        result=JobResult(index=index(), embed_hits=hits, embed_misses=misses, unchanged=unchanged),
+        result=JobResult(
+            index=index(),
+            embed_hits=hits,
+            embed_misses=misses,
+            unchanged=unchanged,
+            files_scanned=7,
+            files_new=1,
+            files_changed=2,
+            files_unchanged=3,
+            files_deleted=4,
+            files_skipped=5,
+            files_failed=1,
+        ),
         **values,
     )
     done.finish_time.seconds = 1_700_000_000

@@ -96,10 +96,10 @@ def test_a_long_query_has_a_vector_of_length_one(library: Service, query: str) -
     store = SqliteStore(library.paths.cache_db)
     try:
         index = Catalog(Corpora(library.paths.corpora), library.paths.indexes).find().index
-        vector = CallVectors(Encoders(store, ModelStore(library.paths.models)), index.manifest, USE, Stop()).query(
-            query.strip()
-        )
+        vectors = CallVectors(Encoders(store, ModelStore(library.paths.models)), index.manifest, USE, Stop())
+        vector = vectors.query(query.strip())
         assert float(np.linalg.norm(vector)) == pytest.approx(1)
+        assert (vectors.query_parts > 1) == (len(query.split()) > 256)  # of the built-in encoder a token is a word
     finally:
         store.close()
 
