@@ -15,6 +15,7 @@ from query_service.generators import GENERATORS, Generators
 from query_service.rerankers import Rerankers
 from query_service.searching import Searcher
 from query_service.servicer import SERVICE_NAME, QueryServicer
+from query_service.verifying import Verifier
 from query_service.workers import Workers
 from rag_papers.errors import GeneratorUnavailable, InvalidRequest
 from rag_papers.persist.cache_database import CacheDatabase
@@ -66,6 +67,7 @@ class QueryApplication(Application):
                 encode=answer_bytes,
             ),
             searcher=Searcher(self._catalog, self._encoders, self._store),
+            verifier=Verifier(answerer),
             store=self._store,
             sessions=self._sessions,
             workers=self._workers,
