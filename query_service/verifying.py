@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from query_service.answering import Answerer, Ask
 from query_service.config import AskConfig
+from query_service.entailment import EntailmentByName
 from query_service.generators.base import DraftSentence
 from query_service.question import Question
 from query_service.running import context
@@ -46,13 +47,22 @@ class Verified:
 class Verifier:
     """Judges answers. Safe to use from several threads."""
 
-    def __init__(self, answerer: Answerer) -> None:
+    def __init__(self, answerer: Answerer, entailment: EntailmentByName) -> None:
         self._answerer = answerer
+        self._entailment = entailment
 
     def verify(self, claim: Claim, stop: Stop) -> Verified:
         """What the passages have for an answer. Raises RagError."""
         stop.check()
-        return self._by_papers(claim, stop) if not claim.passages else _by_passages(claim)
+        return self._by_passages(claim, stop) if claim.passages else self._by_papers(claim, stop)
+
+    def _by_passages(self, claim: Claim, stop: Stop) -> Verified:
+        question = Question(text=claim.ask.query, intent=claim.ask.intent)
+        model = self._entailment.model()
+        sentences, verdict = verify_text(
+            question, claim.answer, claim.passages, entailment=model.for_call(stop) if model else None
+        )
+        return _verified(claim, sentences, verdict, claim.passages, "", "")
 
     def _by_papers(self, claim: Claim, stop: Stop) -> Verified:
         # No answer is written, so that whoever would write it need not be there.
@@ -64,15 +74,14 @@ class Verifier:
         passages = [passage.record for passage in context(task).passages]
         index = means.opened.index
         sentences, verdict = verify_text(
-            task.question, claim.answer, passages, idf=index.bm25.idf, vectors=task.vectors
+            task.question,
+            claim.answer,
+            passages,
+            idf=index.bm25.idf,
+            vectors=task.vectors,
+            entailment=task.entailment,
         )
         return _verified(claim, sentences, verdict, passages, means.opened.corpus, index.corpus_id)
-
-
-def _by_passages(claim: Claim) -> Verified:
-    question = Question(text=claim.ask.query, intent=claim.ask.intent)
-    sentences, verdict = verify_text(question, claim.answer, claim.passages)
-    return _verified(claim, sentences, verdict, claim.passages, "", "")
 
 
 def _verified(

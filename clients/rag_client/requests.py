@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 
 from rag_client.uploading import Progress, Upload
 from rag_client.words import value_of
@@ -213,13 +214,27 @@ def export_session(session_id: str) -> query_pb2.ExportSessionRequest:
 
 
 def cache_stats() -> query_pb2.GetCacheStatsRequest:
-    """Returns size and age of every cache table."""
+    """Returns size, age and use of every cache table."""
     return query_pb2.GetCacheStatsRequest()
 
 
-def purge_cache(tables: Iterable[str]) -> query_pb2.PurgeCacheRequest:
-    """Deletes all entries of the named cache tables, or of "all"; returns how many, by table."""
-    return query_pb2.PurgeCacheRequest(tables=tables)
+def purge_cache(
+    tables: Iterable[str],
+    *,
+    corpus: str = "",
+    corpus_id: str = "",
+    older_than: timedelta | None = None,
+    dry_run: bool = False,
+) -> query_pb2.PurgeCacheRequest:
+    """Deletes entries of the named cache tables, or of "all"; returns how many and how large they were, by table.
+
+    Only those made from a corpus, or from one version, and only those older than an age, where that is given. A dry run
+    deletes nothing.
+    """
+    request = query_pb2.PurgeCacheRequest(tables=tables, corpus=corpus, corpus_id=corpus_id, dry_run=dry_run)
+    if older_than is not None:
+        request.older_than.FromTimedelta(older_than)
+    return request
 
 
 def vacuum_cache() -> query_pb2.VacuumCacheRequest:

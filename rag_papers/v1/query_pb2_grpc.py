@@ -170,14 +170,14 @@ class QueryServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetCacheStats(self, request, context):
-        """Returns size and age of every cache table.
+        """Returns size, age and use of every cache table.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PurgeCache(self, request, context):
-        """Deletes all entries of the named cache tables.
+        """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

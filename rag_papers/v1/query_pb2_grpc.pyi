@@ -59,9 +59,9 @@ class QueryServiceStub:
     ExportSession: _grpc.UnaryStreamMultiCallable[_query_pb2.ExportSessionRequest, _query_pb2.ExportSessionResponse]
     """Streams all turns of a session in order, one a message."""
     GetCacheStats: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetCacheStatsRequest, _query_pb2.GetCacheStatsResponse]
-    """Returns size and age of every cache table."""
+    """Returns size, age and use of every cache table."""
     PurgeCache: _grpc.UnaryUnaryMultiCallable[_query_pb2.PurgeCacheRequest, _query_pb2.PurgeCacheResponse]
-    """Deletes all entries of the named cache tables."""
+    """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more."""
     VacuumCache: _grpc.UnaryUnaryMultiCallable[_query_pb2.VacuumCacheRequest, _query_pb2.VacuumCacheResponse]
     """Returns the space of deleted entries to the file system. Asks go on meanwhile."""
 
@@ -96,9 +96,9 @@ class QueryServiceAsyncStub(QueryServiceStub):
     ExportSession: _aio.UnaryStreamMultiCallable[_query_pb2.ExportSessionRequest, _query_pb2.ExportSessionResponse]  # type: ignore[assignment]
     """Streams all turns of a session in order, one a message."""
     GetCacheStats: _aio.UnaryUnaryMultiCallable[_query_pb2.GetCacheStatsRequest, _query_pb2.GetCacheStatsResponse]  # type: ignore[assignment]
-    """Returns size and age of every cache table."""
+    """Returns size, age and use of every cache table."""
     PurgeCache: _aio.UnaryUnaryMultiCallable[_query_pb2.PurgeCacheRequest, _query_pb2.PurgeCacheResponse]  # type: ignore[assignment]
-    """Deletes all entries of the named cache tables."""
+    """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more."""
     VacuumCache: _aio.UnaryUnaryMultiCallable[_query_pb2.VacuumCacheRequest, _query_pb2.VacuumCacheResponse]  # type: ignore[assignment]
     """Returns the space of deleted entries to the file system. Asks go on meanwhile."""
 
@@ -190,7 +190,7 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.GetCacheStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.GetCacheStatsResponse, _abc.Awaitable[_query_pb2.GetCacheStatsResponse]]:
-        """Returns size and age of every cache table."""
+        """Returns size, age and use of every cache table."""
 
     @_abc_1.abstractmethod
     def PurgeCache(
@@ -198,7 +198,7 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.PurgeCacheRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.PurgeCacheResponse, _abc.Awaitable[_query_pb2.PurgeCacheResponse]]:
-        """Deletes all entries of the named cache tables."""
+        """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more."""
 
     @_abc_1.abstractmethod
     def VacuumCache(
