@@ -16,6 +16,8 @@ from ingest_service.process import run_worker
 from ingest_service.task import Outcome, Task
 from ingest_service.versions import Versions
 from rag_papers.errors import Draining, IndexNotFound, Internal, QueueFull, RagError, RequestIdReused, WorkerLost
+from rag_papers.persist.cache_limits import CacheLimits
+from rag_papers.persist.cache_schema import CacheTable
 from rag_papers.persist.index_store import FileError
 from rag_papers.persist.job_log import Job, JobFailure, JobRequest, JobResult, JobStage, JobState
 from rag_papers.persist.paths import DataPaths
@@ -226,6 +228,9 @@ class JobManager:
             parse_memory_bytes=self._settings.parse_memory_bytes,
             exact_passages=self._settings.exact_passages,
             cache_db=str(self._paths.cache_db),
+            embedding_limits=dataclasses.asdict(
+                CacheLimits.of(self._settings, memory=False).tables[CacheTable.EMBEDDINGS]
+            ),
             indexes=str(self._paths.indexes),
             models=str(self._paths.models),
             staging=str(staging),

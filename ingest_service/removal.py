@@ -10,6 +10,7 @@ from rag_papers.errors import IndexDamaged
 from rag_papers.persist.corpora import Corpora, named
 from rag_papers.persist.index_store import disk_full_is_an_error_of_ours, remove
 from rag_papers.persist.paths import DataPaths
+from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
 
 logger = logging.getLogger(__name__)
 
@@ -28,9 +29,10 @@ class Removed:
 class Remover:
     """Removes versions and indexes; blocking, for one thread at a time."""
 
-    def __init__(self, paths: DataPaths, corpora: Corpora) -> None:
+    def __init__(self, paths: DataPaths, corpora: Corpora, store: SqliteStore) -> None:
         self._paths = paths
         self._corpora = corpora
+        self._store = store
 
     def delete(self, corpus: str, corpus_id: str) -> Removed:
         """Deletes one version of a corpus. Raises CorpusNotFound, IndexNotFound, or IndexInUse if it is active."""
@@ -74,11 +76,12 @@ class Remover:
         return self._remove(self._present().intersection(corpus_ids) - self._needed())
 
     def _remove(self, corpus_ids: Collection[str]) -> Removed:
+        """Removes indexes, and what was cached of them: nobody can ask for it any more."""
         chosen = tuple(sorted(corpus_ids))
-        return Removed(
-            corpus_ids=chosen,
-            freed_bytes=sum(remove(self._paths.indexes / corpus_id, self._paths.staging) for corpus_id in chosen),
-        )
+        freed = sum(remove(self._paths.indexes / corpus_id, self._paths.staging) for corpus_id in chosen)
+        if chosen:
+            self._store.purge((CacheTable.RETRIEVAL, CacheTable.ANSWERS), corpus_ids=chosen)
+        return Removed(corpus_ids=chosen, freed_bytes=freed)
 
     def _needed(self) -> set[str]:
         return {version.corpus_id for corpus in self._corpora.all().values() for version in corpus.history}

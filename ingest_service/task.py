@@ -25,6 +25,8 @@ class Task:
     parse_memory_bytes: int
     exact_passages: int
     cache_db: str
+    embedding_limits: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """Fields of TableLimits."""
     indexes: str
     models: str
     """Where frozen models lie."""

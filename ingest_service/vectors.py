@@ -10,12 +10,13 @@ from ingest_service.chunking import fitting_texts
 from ingest_service.pace import Pace
 from ingest_service.task import Report, Task
 from rag_papers.persist import caching
+from rag_papers.persist.cache_limits import CacheLimits, TableLimits
 from rag_papers.persist.embedding_cache import Advance, CachingEncoder
 from rag_papers.persist.index_store import IndexBuilder
 from rag_papers.persist.job_log import JobStage
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.preparing import fastest
-from rag_papers.persist.sqlite_store import SqliteStore
+from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
 from rag_papers.retrieval.encoders import Encoder
 
 _WINDOW = 4096  # passages that are grouped by length and embedded together: bounds the memory for texts
@@ -41,7 +42,8 @@ def embed(
 ) -> tuple[int, int]:
     """Fills `vectors`, those of vectors.npy; returns how many were reused and how many were computed."""
     count = len(vectors)
-    store = SqliteStore(Path(task.cache_db))
+    limits = CacheLimits(tables={CacheTable.EMBEDDINGS: TableLimits(**task.embedding_limits)})
+    store = SqliteStore(Path(task.cache_db), limits)
     caching_encoder = CachingEncoder(encoder, store)
     passages = builder.passages()
     pace = Pace(count)

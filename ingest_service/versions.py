@@ -13,6 +13,7 @@ from rag_papers.persist.corpora import Corpora
 from rag_papers.persist.index_store import IndexInfo
 from rag_papers.persist.job_log import Job, JobResult
 from rag_papers.persist.paths import DataPaths
+from rag_papers.persist.sqlite_store import SqliteStore
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,7 +29,8 @@ class Versions:
     def __init__(self, paths: DataPaths, keep: int) -> None:
         corpora = Corpora(paths.corpora)
         self._publisher = Publisher(paths, corpora)
-        self._remover = Remover(paths, corpora)
+        self._store = SqliteStore(paths.cache_db)
+        self._remover = Remover(paths, corpora, self._store)
         self._keep = keep
         self._executor = ThreadPoolExecutor(1, thread_name_prefix="versions")
 
@@ -55,6 +57,7 @@ class Versions:
     async def close(self) -> None:
         """Waits for the change that is being made, and makes no other."""
         await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
+        self._store.close()
 
     async def _next(self, change: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         return await asyncio.wrap_future(self._executor.submit(change, *args, **kwargs))

@@ -9,7 +9,7 @@ from query_service.config import AskConfig
 from query_service.encoders import CallVectors, Encoders
 from query_service.events import Listener, to_nobody
 from query_service.evidence import Coverage
-from query_service.generators import GENERATORS
+from query_service.generators import Generators
 from query_service.generators.base import Generator
 from query_service.question import Intent, Question
 from query_service.rerankers import Rerankers
@@ -63,17 +63,25 @@ class Answered:
 class Answerer:
     """Makes answers. Safe to use from several threads."""
 
-    def __init__(self, catalog: Catalog, encoders: Encoders, rerankers: Rerankers, store: SqliteStore) -> None:
+    def __init__(
+        self,
+        catalog: Catalog,
+        encoders: Encoders,
+        rerankers: Rerankers,
+        generators: Generators,
+        store: SqliteStore,
+    ) -> None:
         self._catalog = catalog
         self._encoders = encoders
         self._rerankers = rerankers
+        self._generators = generators
         self._retrieval = RetrievalCache(store)
 
     def means(self, ask: Ask) -> Means:
         """What `ask` is answered with, as things stand. Raises RagError."""
         return Means(
             opened=self._catalog.find(ask.corpus, ask.corpus_id),
-            generator=GENERATORS[ask.config.generator],
+            generator=self._generators.of(ask.config.generator),
             reranker=self._rerankers.of(ask.config.reranker),
         )
 

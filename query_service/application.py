@@ -9,11 +9,15 @@ import grpc
 from query_service.answering import Answerer
 from query_service.asking import Asker
 from query_service.catalog import Catalog
+from query_service.config import Defaults
 from query_service.convert import AnswerCodec
 from query_service.encoders import Encoders
+from query_service.generators import GENERATORS, Generators
 from query_service.rerankers import Rerankers
 from query_service.searching import Searcher
 from query_service.servicer import SERVICE_NAME, QueryServicer
+from rag_papers.errors import GeneratorUnavailable, InvalidRequest
+from rag_papers.persist.cache_limits import CacheLimits
 from rag_papers.persist.corpora import Corpora
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.paths import DataPaths
@@ -30,25 +34,30 @@ class QueryApplication(Application):
     name = SERVICE_NAME
 
     def __init__(self, settings: Settings) -> None:
+        """Raises InvalidRequest if the settings name a generator that there is not."""
+        if settings.generator not in GENERATORS:
+            known = ", ".join(GENERATORS)
+            raise InvalidRequest(violations={"RAG_GENERATOR": f"{settings.generator!r} is none of {known}"})
         paths = DataPaths.of(settings)
         self._max_query_chars = settings.max_query_chars
-        self._store = SqliteStore(paths.cache_db)
+        self._store = SqliteStore(paths.cache_db, CacheLimits.of(settings, memory=True))
         self._catalog = Catalog(Corpora(paths.corpora), paths.indexes)
         self._encoders = Encoders(self._store, ModelStore(paths.models))
         self._rerankers = Rerankers()
-        self._reranker = settings.reranker
+        self._generators = Generators(settings)
+        self._defaults = Defaults(reranker=settings.reranker, generator=settings.generator)
         self._executor = ThreadPoolExecutor(settings.query_threads, thread_name_prefix="query")
 
     async def start(self, server: grpc.aio.Server) -> None:
         """Registers the servicer, and begins to load the models of the corpora in the background."""
-        answerer = Answerer(self._catalog, self._encoders, self._rerankers, self._store)
+        answerer = Answerer(self._catalog, self._encoders, self._rerankers, self._generators, self._store)
         servicer = QueryServicer(
             asker=Asker(answerer, self._store, AnswerCodec()),
             searcher=Searcher(self._catalog, self._encoders, self._store),
             store=self._store,
             executor=self._executor,
             max_query_chars=self._max_query_chars,
-            reranker=self._reranker,
+            defaults=self._defaults,
         )
         servicer.register(server)
         self._executor.submit(self._warm)
@@ -69,6 +78,10 @@ class QueryApplication(Application):
             except Exception as error:  # whoever asks will see it; the service runs on
                 logger.warning("model %s is not loaded: %s", manifest.model_name, error)
         try:
-            self._rerankers.warm(self._reranker)
+            self._rerankers.warm(self._defaults.reranker)
         except Exception as error:
-            logger.warning("reranker %s is not loaded: %s", self._reranker, error)
+            logger.warning("reranker %s is not loaded: %s", self._defaults.reranker, error)
+        try:
+            self._generators.of(self._defaults.generator)
+        except GeneratorUnavailable as error:
+            logger.warning("questions that name no generator will fail: %s", error)

@@ -25,6 +25,14 @@ def _bounded(default: float, low: float, high: float) -> Any:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Defaults:
+    """What the service's settings say for questions that do not."""
+
+    reranker: str
+    generator: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class SearchConfig:
     """The settings of one retrieval."""
 

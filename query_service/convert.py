@@ -11,7 +11,7 @@ from query_service import config
 from query_service.answer import Answer
 from query_service.answering import Ask
 from query_service.asking import Asked
-from query_service.config import AskConfig, SearchConfig
+from query_service.config import AskConfig, Defaults, SearchConfig
 from query_service.evidence import RankedPassage
 from query_service.generators import GENERATORS
 from query_service.generators.base import Citation
@@ -36,8 +36,8 @@ _CONTROL = dict.fromkeys((*range(32), *range(127, 160)), " ")
 _ALL = "all"
 
 
-def ask(request: query_pb2.AskRequest, max_query_chars: int, reranker: str) -> Ask:
-    """A valid AskRequest; `reranker` is that of requests which name none.
+def ask(request: query_pb2.AskRequest, max_query_chars: int, defaults: Defaults) -> Ask:
+    """A valid AskRequest; `defaults` are those of settings which it leaves unset.
 
     Raises InvalidRequest that names everything wrong with it.
     """
@@ -49,7 +49,7 @@ def ask(request: query_pb2.AskRequest, max_query_chars: int, reranker: str) -> A
         corpus=request.corpus,
         corpus_id=request.corpus_id,
         filter=_filter(request.filter, wrong),
-        config=_ask_config(request.config, reranker, wrong),
+        config=_ask_config(request.config, defaults, wrong),
         policy=_policy(request, wrong),
     )
     _raise_if(wrong)
@@ -73,12 +73,12 @@ def search(request: query_pb2.SearchRequest, max_query_chars: int) -> Search:
     return result
 
 
-def plan(request: query_pb2.PlanRequest, max_query_chars: int, reranker: str) -> query_pb2.PlanResponse:
-    """The response to a PlanRequest; `reranker` as in `ask`. Raises InvalidRequest."""
+def plan(request: query_pb2.PlanRequest, max_query_chars: int, defaults: Defaults) -> query_pb2.PlanResponse:
+    """The response to a PlanRequest; `defaults` as in `ask`. Raises InvalidRequest."""
     wrong: dict[str, str] = {}
     query = _query(request.query, max_query_chars, wrong)
     intent = _intent(request.intent, query, wrong)
-    effective = _ask_config(request.config, reranker, wrong)
+    effective = _ask_config(request.config, defaults, wrong)
     _raise_if(wrong)
     return query_pb2.PlanResponse(
         intent=intent,
@@ -275,10 +275,10 @@ def _policy(request: query_pb2.AskRequest | query_pb2.SearchRequest, wrong: dict
     return REFRESH if request.refresh else USE
 
 
-def _ask_config(message: query_pb2.AskConfig, reranker: str, wrong: dict[str, str]) -> AskConfig:
-    values = {"reranker": reranker} | _set_fields(message, AskConfig)
+def _ask_config(message: query_pb2.AskConfig, defaults: Defaults, wrong: dict[str, str]) -> AskConfig:
+    values = dataclasses.asdict(defaults) | _set_fields(message, AskConfig)
     wrong |= {f"config.{name}": why for name, why in config.violations(AskConfig, values).items()}
-    if values.get("generator", AskConfig.generator) not in GENERATORS:
+    if values["generator"] not in GENERATORS:
         wrong["config.generator"] = f"{message.generator[:40]!r} is none of: {', '.join(GENERATORS)}"
     if len(values["reranker"]) > config.MAX_RERANKER_CHARS:
         wrong["config.reranker"] = (

@@ -15,7 +15,14 @@ from rag_papers.persist.embedding_cache import CachingEncoder
 from rag_papers.persist.index_store import Manifest
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.sqlite_store import SqliteStore
-from rag_papers.retrieval.encoders import FP32, INT8, Encoder, SentenceTransformerEncoder, open_encoder
+from rag_papers.retrieval.encoders import (
+    FP32,
+    IDENTITY_SUFFIXES,
+    INT8,
+    Encoder,
+    SentenceTransformerEncoder,
+    open_encoder,
+)
 from rag_papers.retrieval.encoders.frozen import FrozenEncoder
 from rag_papers.retrieval.encoders.gathering import GatheringEncoder
 
@@ -52,7 +59,7 @@ class Encoders:
             return FrozenEncoder(self._models.verified(identity).directory, name=name, identity=identity)
         except ModelUnavailable as error:
             why = error.message
-        encoder = self._reference(name, INT8 if identity.endswith(f"-{INT8}") else FP32, why)
+        encoder = self._reference(name, INT8 if identity.endswith(IDENTITY_SUFFIXES[INT8]) else FP32, why)
         if encoder.identity != identity:
             raise ModelMismatch(
                 f"the model {name!r} on this machine is not the one that index {manifest.corpus_id} was built with: "

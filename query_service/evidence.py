@@ -155,6 +155,14 @@ def counted_terms(question: Question, own: frozenset[str], record: PassageRecord
     return own
 
 
+def by_source(evidence: Iterable[Evidence]) -> dict[int, list[Sentence]]:
+    """The sentences of each source, by its rank, in the order given."""
+    sources: dict[int, list[Sentence]] = {}
+    for item in evidence:
+        sources.setdefault(item.source, []).append(item.sentence)
+    return sources
+
+
 def statements(evidence: Iterable[Evidence]) -> list[Evidence]:
     """Those that read like statements, or all where none does."""
     everything = list(evidence)

@@ -26,15 +26,14 @@ def draft(answer: str, sources: Mapping[int, Sequence[Sentence]]) -> list[DraftS
 
     A mark without a source cites nothing. Joined by single spaces the texts are the answer, but for its white space.
     """
+    return [cited(answer[span.start : span.end], sources) for span in spans(answer)]
+
+
+def spans(answer: str) -> list[Span]:
+    """Where the sentences of `answer` are, with their marks; marks alone are no sentence and go with the one before."""
     # Moved in front of the end of its sentence a mark changes no position, and stays with what it belongs to.
-    found = sentences(_MARK_BEHIND.sub(r"\2\1", answer))
-    return [_cited(answer[span.start : span.end], sources) for span in _with_marks(answer, found)]
-
-
-def _with_marks(answer: str, found: Sequence[Span]) -> list[Span]:
-    """Marks alone are no sentence, and go with the one before."""
     joined: list[Span] = []
-    for span in found:
+    for span in sentences(_MARK_BEHIND.sub(r"\2\1", answer)):
         if joined and not without_marks(answer[span.start : span.end]):
             joined[-1] = Span(joined[-1].start, span.end)
         else:
@@ -42,7 +41,8 @@ def _with_marks(answer: str, found: Sequence[Span]) -> list[Span]:
     return joined
 
 
-def _cited(text: str, sources: Mapping[int, Sequence[Sentence]]) -> DraftSentence:
+def cited(text: str, sources: Mapping[int, Sequence[Sentence]]) -> DraftSentence:
+    """A sentence that cites all of the `sources` that its marks name."""
     numbers = dict.fromkeys(int(number) for match in _MARK.finditer(text) for number in re.findall(r"\d+", match[1]))
     citations = (Citation.of(sentence, number) for number in numbers for sentence in sources.get(number, ()))
     return DraftSentence(text=" ".join(text.split()), citations=tuple(citations))

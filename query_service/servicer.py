@@ -12,6 +12,7 @@ import grpc
 
 from query_service import convert
 from query_service.asking import Asked, Asker
+from query_service.config import Defaults
 from query_service.convert_stream import AskMessages
 from query_service.events import Event
 from query_service.searching import Searcher
@@ -40,14 +41,14 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         store: SqliteStore,
         executor: Executor,
         max_query_chars: int,
-        reranker: str,
+        defaults: Defaults,
     ) -> None:
         self._asker = asker
         self._searcher = searcher
         self._store = store
         self._executor = executor
         self._max_query_chars = max_query_chars
-        self._reranker = reranker
+        self._defaults = defaults
 
     def register(self, server: grpc.aio.Server) -> None:
         """Lets `server` serve the calls."""
@@ -56,7 +57,7 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
     async def Ask(self, request: query_pb2.AskRequest, context: _Context) -> query_pb2.AskResponse:
         """Answers a question."""
         start = time.perf_counter()
-        ask = convert.ask(request, self._max_query_chars, self._reranker)
+        ask = convert.ask(request, self._max_query_chars, self._defaults)
         asked = await self._blocking(context, lambda stop: self._asker.ask(ask, stop))
         return _ask_response(asked, start)
 
@@ -65,7 +66,7 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
     ) -> AsyncIterator[query_pb2.AskStreamResponse]:
         """Answers a question and tells of it meanwhile."""
         start = time.perf_counter()
-        ask = convert.ask(request, self._max_query_chars, self._reranker)
+        ask = convert.ask(request, self._max_query_chars, self._defaults)
         loop = asyncio.get_running_loop()
         # What a slow client has not taken yet waits here, at most one answer; no thread waits for it.
         events: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -103,7 +104,7 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
 
     async def Plan(self, request: query_pb2.PlanRequest, context: _Context) -> query_pb2.PlanResponse:
         """Says what Ask would do."""
-        return convert.plan(request, self._max_query_chars, self._reranker)
+        return convert.plan(request, self._max_query_chars, self._defaults)
 
     async def GetCacheStats(
         self, request: query_pb2.GetCacheStatsRequest, context: _Context
@@ -118,8 +119,8 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         """Empties tables."""
         tables = convert.tables(request)
         purged = await self._blocking(context, lambda stop: self._store.purge(tables))
-        logger.info("purged: %s", ", ".join(f"{count} of {table}" for table, count in purged.items()))
-        return query_pb2.PurgeCacheResponse(purged={table.value: count for table, count in purged.items()})
+        logger.info("purged: %s", ", ".join(f"{what.count} of {table}" for table, what in purged.items()))
+        return query_pb2.PurgeCacheResponse(purged={table.value: what.count for table, what in purged.items()})
 
     async def VacuumCache(
         self, request: query_pb2.VacuumCacheRequest, context: _Context

@@ -14,6 +14,7 @@ from query_service.evidence import (
     Evidence,
     RankedPassage,
     Sentence,
+    by_source,
     counted_terms,
     sentences_of,
     statements,
@@ -221,10 +222,7 @@ def _verify(attempt: Attempt) -> None:
     if attempt.abstain_reason is not None:
         return
     task = attempt.task
-    sources: dict[int, list[Sentence]] = {}
-    for item in attempt.evidence:
-        sources.setdefault(item.source, []).append(item.sentence)
-    context = Context(sources, task.index.bm25.idf, task.vectors)
+    context = Context(by_source(attempt.evidence), task.index.bm25.idf, task.vectors)
     attempt.verdict = verify(task.question, task.coverage, attempt.draft, context)
     if attempt.verdict.declines:
         attempt.abstain_reason = AbstainReason.NOT_STATED

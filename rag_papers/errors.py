@@ -94,6 +94,18 @@ class ModelMismatch(RagError):
     reason = "MODEL_MISMATCH"
 
 
+class GeneratorUnavailable(RagError):
+    """The generator is not set up: its library, endpoint, model or key is missing or refused."""
+
+    reason = "GENERATOR_UNAVAILABLE"
+
+
+class GeneratorFailed(RagError):
+    """The generator's endpoint failed, was busy, or broke off."""
+
+    reason = "GENERATOR_FAILED"
+
+
 class FormatUnsupported(RagError):
     """The index was written in a format that this version does not read."""
 

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self, get_type_hints
+from urllib.parse import urlsplit
 
 from rag_papers.errors import InvalidRequest
 
@@ -38,6 +39,12 @@ def _address(text: str) -> None:
         raise ValueError(f"{text!r} is not HOST:PORT with a port from 0 to 65535")
 
 
+def _url(text: str) -> None:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError("it is not the URL of an endpoint, http or https, without user, query and fragment")
+
+
 def _setting(
     default: Any,
     help: str,
@@ -45,13 +52,16 @@ def _setting(
     unit: str = "",
     low: float = -math.inf,
     check: Callable[[str], None] | None = None,
+    secret: bool = False,
 ) -> Any:
-    return dataclasses.field(default=default, metadata={"help": help, "unit": unit, "low": low, "check": check})
+    metadata = {"help": help, "unit": unit, "low": low, "check": check, "secret": secret}
+    return dataclasses.field(default=default, metadata=metadata, repr=not secret)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Settings:
-    """The settings of both services. A field `x_y` is the environment variable RAG_X_Y and the flag --x-y."""
+    """The settings of both services. A field `x_y` is the environment variable RAG_X_Y and, but for secrets, the flag
+    --x-y."""
 
     # ruff: noqa: RUF009 - _setting returns dataclasses.field(...)
     data_dir: Path = _setting(Path("data"), "where indexes, corpora, jobs and caches live", unit="directory")
@@ -114,6 +124,27 @@ class Settings:
         5.0, "pause after which a watch repeats an unchanged job", unit="seconds", low=0.01
     )
     max_query_chars: int = _setting(4000, "longest question", unit="characters", low=1)
+    cache_embeddings_bytes: int = _setting(
+        1 << 30, "most that the cache of embeddings may hold; 0: nothing", unit="bytes", low=0
+    )
+    cache_retrieval_bytes: int = _setting(
+        256 << 20, "most that the cache of rankings may hold; 0: nothing", unit="bytes", low=0
+    )
+    cache_answers_bytes: int = _setting(
+        256 << 20, "most that the cache of answers may hold; 0: nothing", unit="bytes", low=0
+    )
+    cache_embeddings_days: float = _setting(
+        0.0, "age from which a cached embedding is computed anew; 0: never", unit="days", low=0
+    )
+    cache_retrieval_days: float = _setting(
+        30.0, "age from which a cached ranking is computed anew; 0: never", unit="days", low=0
+    )
+    cache_answers_days: float = _setting(
+        30.0, "age from which a cached answer is computed anew; 0: never", unit="days", low=0
+    )
+    cache_memory_bytes: int = _setting(
+        64 << 20, "what a QueryService keeps of the caches in memory; 0: nothing", unit="bytes", low=0
+    )
     reranker: str = _setting(
         "best-sentence",
         "reranker of questions that name none: best-sentence, none, or cross-encoder:MODEL with the name or directory "
@@ -121,6 +152,26 @@ class Settings:
         unit="name",
         check=_reranker,
     )
+    generator: str = _setting(
+        "extractive",
+        "generator of questions that name none: extractive, or openai, a language model behind RAG_OPENAI_BASE_URL",
+        unit="name",
+    )
+    openai_base_url: str = _setting(
+        "",
+        "endpoint of the generator openai, of OpenAI's protocol, such as http://127.0.0.1:11434/v1; questions and "
+        "passages of papers are sent there",
+        unit="URL",
+        check=_url,
+    )
+    openai_model: str = _setting("", "model of the generator openai, by its name at the endpoint", unit="name")
+    openai_api_key: str = _setting(
+        "", "key of the endpoint, if it wants one; an environment variable alone, never a flag", unit="key", secret=True
+    )
+    openai_seconds: float = _setting(
+        120.0, "how long the endpoint may take for an answer; a call's deadline bounds it too", unit="seconds", low=0.01
+    )
+    openai_max_tokens: int = _setting(1024, "longest answer of the endpoint", unit="tokens", low=1)
     query_threads: int = _setting(4, "questions worked on at once", unit="threads", low=1)
     drain_seconds: float = _setting(10.0, "how long calls in flight may take at shutdown", unit="seconds", low=0)
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", check=_log_level)
@@ -160,8 +211,10 @@ class Settings:
         """Settings of a service started at a terminal; exits with 2 and a message on bad values."""
         parser = argparse.ArgumentParser(prog=prog, description=description)
         for field in dataclasses.fields(cls):
+            if field.metadata["secret"]:  # everybody on the machine can read command lines
+                continue
             unit = f" ({field.metadata['unit']})" if field.metadata["unit"] else ""
-            default = "" if field.default in (Path(), ()) else f" [default: {field.default}]"
+            default = "" if field.default in (Path(), (), "") else f" [default: {field.default}]"
             parser.add_argument(
                 flag_name(field.name),
                 dest=field.name,

@@ -57,4 +57,4 @@ class AnswerCache:
 
     def put(self, key: AnswerKey, answer: bytes) -> None:
         """Stores or replaces an answer."""
-        self._store.put(CacheTable.ANSWERS, key.digest(), answer)
+        self._store.put(CacheTable.ANSWERS, key.digest(), answer, key.corpus_id)

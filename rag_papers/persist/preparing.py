@@ -3,14 +3,20 @@
 import dataclasses
 import logging
 from collections.abc import Callable
+from pathlib import Path
 
 from rag_papers.errors import ModelUnavailable
 from rag_papers.persist.model_store import FrozenModel, ModelFacts, ModelStore
 from rag_papers.retrieval.encoders import FP32, Encoder, SentenceTransformerEncoder
-from rag_papers.retrieval.encoders.freezing import NotFreezable, freeze
-from rag_papers.retrieval.encoders.frozen import FrozenEncoder
+from rag_papers.retrieval.encoders.freezing import NotFreezable
+from rag_papers.retrieval.encoders.freezing_process import freeze_apart
+from rag_papers.retrieval.encoders.frozen import FrozenEncoder, cores
+from rag_papers.retrieval.models import ModelFiles
 
 logger = logging.getLogger(__name__)
+
+Freeze = Callable[[ModelFiles, Path, str], None]
+"""What writes the frozen form of a model, in a precision, into an empty directory."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -22,7 +28,7 @@ class Prepared:
     """It was there and intact."""
 
 
-def prepare(store: ModelStore, reference: SentenceTransformerEncoder) -> Prepared:
+def prepare(store: ModelStore, reference: SentenceTransformerEncoder, freeze: Freeze = freeze_apart) -> Prepared:
     """Freezes a model, unless that has been done. Raises NotFreezable and ModelUnavailable."""
     facts = ModelFacts(
         name=reference.name,
@@ -36,11 +42,15 @@ def prepare(store: ModelStore, reference: SentenceTransformerEncoder) -> Prepare
 
 
 def frozen(store: ModelStore, identity: str, name: str) -> FrozenEncoder:
-    """The encoder of a model that has been frozen. Raises ModelUnavailable if it has not, or is damaged."""
-    return FrozenEncoder(store.verified(identity).directory, name=name, identity=identity)
+    """The encoder, for many texts, of a model that has been frozen. Raises ModelUnavailable if it has not, or is
+    damaged.
+    """
+    return FrozenEncoder(store.verified(identity).directory, name=name, identity=identity, at_once=cores())
 
 
-def fastest(store: ModelStore, encoder: Encoder, fall_back: Callable[[str], None]) -> Encoder:
+def fastest(
+    store: ModelStore, encoder: Encoder, fall_back: Callable[[str], None], freeze: Freeze = freeze_apart
+) -> Encoder:
     """The frozen form of `encoder`, prepared if need be; else itself, after `fall_back` was told why.
 
     Raises ModelUnavailable where the precision asked for is had from the frozen form alone.
@@ -48,7 +58,7 @@ def fastest(store: ModelStore, encoder: Encoder, fall_back: Callable[[str], None
     if not isinstance(encoder, SentenceTransformerEncoder):
         return encoder
     try:
-        prepare(store, encoder)
+        prepare(store, encoder, freeze)
         return frozen(store, encoder.identity, encoder.name)
     except (NotFreezable, ModelUnavailable) as error:
         if encoder.precision != FP32:

@@ -51,4 +51,4 @@ class RetrievalCache:
 
     def put(self, key: RetrievalKey, candidates: list[Candidate]) -> None:
         """Stores or replaces a ranking."""
-        self._store.put(CacheTable.RETRIEVAL, key.digest(), json.dumps(candidates).encode())
+        self._store.put(CacheTable.RETRIEVAL, key.digest(), json.dumps(candidates).encode(), key.corpus_id)

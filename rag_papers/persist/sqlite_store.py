@@ -1,257 +1,253 @@
-"""The cache database: tables of bytes by key in one SQLite file that several processes share.
+"""The cache store: tables of bytes by key, bounded in size and age, that several processes share.
 
-A cache is never a reason to fail: what cannot be read is a miss, what cannot be written is skipped, a file that is no
-database, or one of another version, is set aside and a new one begun. Every such event is logged.
+A cache is never a reason to fail: what cannot be read is a miss, what cannot be written is skipped; see
+`cache_database`. What was used last is kept in memory too, where the limits allow it.
 """
 
-import contextlib
 import dataclasses
 import logging
-import os
 import sqlite3
-import threading
 import time
-import zlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from enum import StrEnum
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+
+from rag_papers.persist import cache_rows
+from rag_papers.persist.cache_database import CacheDatabase
+from rag_papers.persist.cache_limits import UNLIMITED, CacheLimits, TableLimits
+from rag_papers.persist.cache_rows import BATCH_ROWS, Selection
+from rag_papers.persist.cache_schema import CacheTable
+from rag_papers.persist.cache_usage import Counters, Usage
+from rag_papers.persist.memory_tier import Entry, MemoryTier
+
+__all__ = ["CacheTable", "Counters", "Entry", "Purged", "SqliteStore", "TableStats"]
 
 logger = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
-"""PRAGMA user_version of the files that this code reads and writes."""
-
-_BUSY_SECONDS = 10.0
-_KEYS_PER_SELECT = 500
-
-
-class CacheTable(StrEnum):
-    """The tables of the database."""
-
-    EMBEDDINGS = "embeddings"
-    RETRIEVAL = "retrieval"
-    ANSWERS = "answers"
-    SESSIONS = "sessions"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Entry:
-    """A value and when it was written."""
-
-    value: bytes
-    created: float
-    """Seconds since the epoch."""
+_VACUUM_PAGES = 200  # moved in one transaction
+_EVICTED_SHARE = 16  # an eviction frees this part of the limit, ...
+_EVICTED_BYTES = 4 << 20  # ... or this much if that is less
+_LARGEST_SHARE = 4  # an entry larger than this part of the limit is not stored
+_NO_LIMITS = TableLimits()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TableStats:
-    """Size and age of one table."""
+    """Size, age and use of one table."""
 
-    count: int
-    total_bytes: int
+    count: int = 0
+    total_bytes: int = 0
     """Bytes of keys and values."""
-    oldest: float | None
+    oldest: float | None = None
     """When the oldest entry was written, seconds since the epoch; None if the table is empty."""
-    newest: float | None
+    newest: float | None = None
     """When the newest entry was written."""
+    oldest_access: float | None = None
+    """When the entry that would be evicted first was read or written last."""
+    limits: TableLimits = _NO_LIMITS
+    counters: Counters = dataclasses.field(default_factory=Counters)
+    """Of all processes, since the file was begun; what other processes read in the last seconds may be missing."""
+    process: Counters = dataclasses.field(default_factory=Counters)
+    """Of this process, since its start."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Purged:
+    """Entries that were deleted."""
+
+    count: int = 0
+    total_bytes: int = 0
+    """Bytes of their keys and values."""
 
 
 class SqliteStore:
     """Bytes by key in the tables of one SQLite file. Safe to share between threads; processes open their own."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, limits: CacheLimits = UNLIMITED) -> None:
         self.path = path
-        self._local = threading.local()
-        self._connections: list[sqlite3.Connection] = []
-        self._lock = threading.Lock()
-        self._generation = 0
-        self._closed = False
+        self._limits = limits
+        self._database = CacheDatabase(path)
+        self._memory = MemoryTier(limits.memory_bytes)
+        self._usage = Usage(self._upkeep)
 
     def get_many(self, table: CacheTable, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-        """The entries that exist and are whole, by key."""
-        found: dict[bytes, Entry] = {}
-        with self._forgiving(f"reading {table}"), self._connection() as connection:
-            for start in range(0, len(keys), _KEYS_PER_SELECT):
-                part = keys[start : start + _KEYS_PER_SELECT]
-                marks = ",".join("?" * len(part))
-                rows = connection.execute(f"SELECT key, value, crc, created FROM {table} WHERE key IN ({marks})", part)
-                for key, value, crc, created in rows:
-                    if isinstance(value, bytes) and zlib.crc32(value) == crc:
-                        found[key] = Entry(value=value, created=created)
-                    else:
-                        logger.warning("%s: entry %s of %s is damaged and ignored", self.path, key.hex(), table)
+        """The entries that exist, are whole and not too old, by key.
+
+        An entry that any process has purged or replaced before the call is not among them.
+        """
+        now = time.time()
+        accessed: list[bytes] = []
+        work = partial(self._load, table=table, keys=keys, now=now, accessed=accessed)
+        found: dict[bytes, Entry] = self._database.read(f"reading {table}", work, {})
+        misses = sum(key not in found for key in keys)
+        self._usage.read(table, len(keys) - misses, misses, accessed, now)
         return found
 
     def get(self, table: CacheTable, key: bytes) -> Entry | None:
-        """The entry under `key`, if it exists and is whole."""
-        return self.get_many(table, [key]).get(key)
+        """The entry under `key`, if it exists, is whole and not too old."""
+        return self.get_many(table, (key,)).get(key)
 
-    def put_many(self, table: CacheTable, items: Mapping[bytes, bytes]) -> None:
-        """Writes or replaces entries in one transaction."""
+    def put_many(self, table: CacheTable, items: Mapping[bytes, bytes], corpus_id: str = "") -> None:
+        """Writes or replaces entries in one transaction, and evicts others if the table has become too large.
+
+        `corpus_id` is the version of a corpus that the values are of no use without; empty: there is none. A value too
+        large for the table is left out.
+        """
+        limit = self._of(table).max_bytes
+        if limit is not None:
+            items = {key: value for key, value in items.items() if len(key) + len(value) <= limit // _LARGEST_SHARE}
         now = time.time()
-        rows = [(key, value, zlib.crc32(value), now) for key, value in items.items()]
-        with self._forgiving(f"writing {table}"), self._connection() as connection, _transaction(connection):
-            connection.executemany(
-                f"INSERT INTO {table} (key, value, crc, created) VALUES (?, ?, ?, ?) ON CONFLICT (key) DO UPDATE SET "
-                "value = excluded.value, crc = excluded.crc, created = excluded.created",
-                rows,
-            )
+        work = partial(self._store, table=table, items=items, now=now, corpus_id=corpus_id)
+        epoch = self._database.write(f"writing {table}", work, None)
+        if epoch is None:
+            return
+        self._usage.count(table, puts=len(items))
+        if self._memory.max_bytes:
+            for key, value in items.items():
+                self._memory.put(table, key, Entry(value=value, created=now), epoch)
 
-    def put(self, table: CacheTable, key: bytes, value: bytes) -> None:
-        """Writes or replaces one entry."""
-        self.put_many(table, {key: value})
+    def put(self, table: CacheTable, key: bytes, value: bytes, corpus_id: str = "") -> None:
+        """Writes or replaces one entry; see `put_many`."""
+        self.put_many(table, {key: value}, corpus_id)
 
-    def purge(self, tables: Iterable[CacheTable]) -> dict[CacheTable, int]:
-        """Deletes all entries of `tables` in one transaction; returns how many there were."""
-        purged = dict.fromkeys(tables, 0)
-        with self._forgiving("purging"), self._connection() as connection, _transaction(connection):
-            for table in purged:
-                purged[table] = connection.execute(f"DELETE FROM {table}").rowcount
-        return purged
+    def purge(
+        self,
+        tables: Iterable[CacheTable],
+        *,
+        corpus_ids: Collection[str] | None = None,
+        before: float | None = None,
+        dry_run: bool = False,
+    ) -> dict[CacheTable, Purged]:
+        """Deletes the entries of `tables`; returns which that were. What is written meanwhile stays.
+
+        Only those of `corpus_ids`, and those written before `before` (seconds since the epoch), where that is given. A
+        dry run deletes nothing.
+        """
+        selection = Selection(corpus_ids=corpus_ids, before=before)
+        return {table: self._purge(table, selection, dry_run) for table in dict.fromkeys(tables)}
 
     def stats(self) -> dict[CacheTable, TableStats]:
-        """Size and age of every table."""
-        result = {table: TableStats(count=0, total_bytes=0, oldest=None, newest=None) for table in CacheTable}
-        with self._forgiving("measuring"), self._connection() as connection:
-            for table in CacheTable:
-                count, size, oldest, newest = connection.execute(
-                    "SELECT count(*), coalesce(sum(length(key) + length(value)), 0), min(created), max(created) "
-                    f"FROM {table}"
-                ).fetchone()
-                result[table] = TableStats(count=count, total_bytes=size, oldest=oldest, newest=newest)
-        return result
+        """Size, age and use of every table."""
+        self._upkeep()
+        unknown = {
+            table: TableStats(limits=self._of(table), process=self._usage.counters(table)) for table in CacheTable
+        }
+        return self._database.read("measuring", self._measure, unknown)
 
     def file_bytes(self) -> int:
         """Size of the database and its write-ahead log, bytes."""
-        return sum(path.stat().st_size for path in _files(self.path) if path.exists())
+        return self._database.file_bytes()
 
     def vacuum(self) -> None:
-        """Returns the space of deleted entries to the file system."""
-        with self._forgiving("vacuuming"), self._connection() as connection:
-            connection.execute("VACUUM")
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+        """Returns the space of deleted entries to the file system, step by step: others read and write meanwhile."""
+        step = partial(cache_rows.vacuum, pages=_VACUUM_PAGES)
+        unused = self._database.write("vacuuming", step, 0)
+        while unused and (left := self._database.write("vacuuming", step, 0)) < unused:
+            unused = left
+        self._database.read("vacuuming", lambda it: it.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall(), [])
 
     def close(self) -> None:
         """Closes the connections of all threads; nothing may be in use."""
-        with self._lock:
-            self._closed = True
-            self._generation += 1
-            self._drop_connections()
+        self._usage.close()
+        self._database.close()
 
-    @contextlib.contextmanager
-    def _connection(self) -> Iterator[sqlite3.Connection]:
-        # A connection belongs to one thread of one process; one made before the file was set aside is stale.
-        stamp = (os.getpid(), self._generation)
-        if getattr(self._local, "stamp", None) != stamp:
-            self._drop_stale()
-            self._local.connection = self._connect()
-            self._local.stamp = stamp
-        yield self._local.connection
+    def _of(self, table: CacheTable) -> TableLimits:
+        return self._limits.tables.get(table, _NO_LIMITS)
 
-    def _connect(self) -> sqlite3.Connection:
-        with self._lock:
-            if self._closed:
-                raise sqlite3.ProgrammingError("the store is closed")
-            connection = sqlite3.connect(
-                self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-            self._local.file = _file_id(self.path)
-            # Under the lock: SQLite opens the write-ahead log, by its name, at the first statement.
-            try:
-                _prepare(connection)
-            except sqlite3.Error:
-                connection.close()
-                raise
-            self._connections.append(connection)
-        return connection
+    def _load(
+        self,
+        connection: sqlite3.Connection,
+        table: CacheTable,
+        keys: Sequence[bytes],
+        now: float,
+        accessed: list[bytes],
+    ) -> dict[bytes, Entry]:
+        """The entries; adds to `accessed` the keys of those whose last access is to be noted."""
+        limits = self._of(table)
+        epoch = None
+        found: dict[bytes, Entry] = {}
+        if self._memory.max_bytes:
+            # Before the rows: one that is replaced in between is kept under the old epoch, and not found there again.
+            epoch = cache_rows.size_and_epoch(connection, table)[1]
+            for key in keys:
+                if entry := self._memory.get(table, key, epoch):
+                    found[key] = entry
+            accessed += found
+        for row in cache_rows.select(connection, table, [key for key in keys if key not in found]):
+            if isinstance(row, bytes):
+                logger.warning("%s: entry %s of %s is damaged and ignored", self.path, row.hex(), table)
+                continue
+            found[row.key] = entry = Entry(value=row.value, created=row.created)
+            if now - row.accessed >= limits.access_resolution:
+                accessed.append(row.key)
+            if epoch is not None:
+                self._memory.put(table, row.key, entry, epoch)
+        if limits.ttl_seconds is None:
+            return found
+        return {key: entry for key, entry in found.items() if entry.created > now - limits.ttl_seconds}
 
-    def _drop_stale(self) -> None:
-        """Closes the connection that this thread had to a file that was set aside."""
-        process, _ = getattr(self._local, "stamp", (None, None))
-        if process == os.getpid():
-            with self._lock, contextlib.suppress(ValueError, sqlite3.Error):
-                self._connections.remove(self._local.connection)
-                self._local.connection.close()
+    def _store(
+        self,
+        connection: sqlite3.Connection,
+        table: CacheTable,
+        items: Mapping[bytes, bytes],
+        now: float,
+        corpus_id: str,
+    ) -> int:
+        """Writes entries; returns the epoch then."""
+        self._expire(connection, table, now, items)
+        cache_rows.insert(connection, table, items, now, corpus_id)
+        size, epoch = cache_rows.size_and_epoch(connection, table)
+        limit = self._of(table).max_bytes
+        if limit is None or size <= limit:
+            return epoch
+        cache_rows.note_accesses(connection, table, self._usage.take_accessed(table).items())
+        batch = min(limit // _EVICTED_SHARE, _EVICTED_BYTES)
+        self._usage.count(table, evictions=cache_rows.evict(connection, table, size - limit + batch))
+        return cache_rows.size_and_epoch(connection, table)[1]
 
-    @contextlib.contextmanager
-    def _forgiving(self, what: str) -> Iterator[None]:
-        generation = self._generation
-        try:
-            yield
-        except sqlite3.DatabaseError as error:
-            logger.warning("%s: %s failed: %s", self.path, what, error)
-            if _is_damage(error) and not self._closed:
-                self._set_aside(generation)
+    def _expire(
+        self, connection: sqlite3.Connection, table: CacheTable, now: float, keys: Iterable[bytes] = ()
+    ) -> None:
+        ttl = self._of(table).ttl_seconds
+        if ttl is not None:
+            self._usage.count(table, expired=cache_rows.expire(connection, table, now - ttl, keys))
 
-    def _set_aside(self, generation: int) -> None:
-        """Moves the damaged file away for inspection, unless another thread or process has done so already."""
-        with self._lock:
-            if generation != self._generation:
-                return
-            # Other threads may be inside their connections: each closes its own when it comes to the next generation.
-            self._generation += 1
-            if _file_id(self.path) != self._local.file:
-                return
-            suffix = time.strftime(".damaged-%Y%m%dT%H%M%S", time.gmtime()) + f"-{os.getpid()}"
-            aside = self.path.with_name(self.path.name + suffix)
-            for path, target in zip(_files(self.path), _files(aside), strict=True):
-                with contextlib.suppress(FileNotFoundError):
-                    path.rename(target)
-            logger.warning(
-                "%s is damaged or of another version; set aside as %s, a new one begins", self.path, aside.name
-            )
+    def _purge(self, table: CacheTable, selection: Selection, dry_run: bool) -> Purged:
+        count = size = position = 0
+        last = self._database.read("purging", partial(cache_rows.last_row, table=table), 0)
+        while position < last:
+            choose = partial(cache_rows.matching, table=table, selection=selection, after=position, last=last)
+            rows = self._database.read("purging", choose, list[tuple[int, int]]())
+            if not rows:
+                break
+            position = rows[-1][0]
+            if not dry_run:
+                rows = self._database.write("purging", partial(cache_rows.delete, table=table, rows=rows), [])
+            count, size = count + len(rows), size + sum(length for _, length in rows)
+        return Purged(count=count, total_bytes=size)
 
-    def _drop_connections(self) -> None:
-        for connection in self._connections:
-            with contextlib.suppress(sqlite3.Error):
-                connection.close()
-        self._connections.clear()
-
-
-def _files(path: Path) -> list[Path]:
-    """A database, its write-ahead log and the index of that, by the names that SQLite gives them."""
-    return [path, *(path.with_name(path.name + end) for end in ("-wal", "-shm"))]
-
-
-def _file_id(path: Path) -> tuple[int, int] | None:
-    try:
-        stat = path.stat()
-    except FileNotFoundError:
-        return None
-    return stat.st_dev, stat.st_ino
-
-
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    # The subclasses stand for a file that is sound (busy, disk full, read-only), but for the one whose code says that
-    # our SQL is wrong: then the tables are not ours.
-    return type(error) is sqlite3.DatabaseError or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version not in (0, SCHEMA_VERSION):
-        raise sqlite3.DatabaseError(f"schema version {version}")
-    connection.execute("PRAGMA journal_mode = WAL").fetchall()
-    connection.execute("PRAGMA synchronous = NORMAL")
-    if version == SCHEMA_VERSION:
-        return
-    with _transaction(connection):
+    def _measure(self, connection: sqlite3.Connection) -> dict[CacheTable, TableStats]:
+        result = {}
         for table in CacheTable:
-            connection.execute(
-                f"CREATE TABLE IF NOT EXISTS {table} (key BLOB NOT NULL UNIQUE, value BLOB NOT NULL, "
-                "crc INTEGER NOT NULL, created REAL NOT NULL)"
+            facts = cache_rows.measure(connection, table)
+            counters = Counters(**{field.name: facts.pop(field.name) for field in dataclasses.fields(Counters)})
+            result[table] = TableStats(
+                **facts, limits=self._of(table), counters=counters, process=self._usage.counters(table)
             )
-        connection.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        return result
 
-
-@contextlib.contextmanager
-def _transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    # IMMEDIATE takes the write lock at the start: a later upgrade could fail at once instead of waiting its turn.
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield
-    except BaseException:
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
-    connection.execute("COMMIT")
+    def _upkeep(self) -> None:
+        """Saves what was noted of reads, and deletes entries whose time has come."""
+        for table, noted in self._usage.take().items():
+            count = partial(cache_rows.count_reads, table=table, hits=noted.hits, misses=noted.misses)
+            self._database.write(f"counting {table}", count, None)
+            accesses = list(noted.accessed.items())
+            for start in range(0, len(accesses), BATCH_ROWS):
+                part = accesses[start : start + BATCH_ROWS]
+                note = partial(cache_rows.note_accesses, table=table, accessed=part)
+                self._database.write(f"noting accesses of {table}", note, None)
+        for table, limits in self._limits.tables.items():
+            if limits.ttl_seconds is not None:
+                expire = partial(self._expire, table=table, now=time.time())
+                self._database.write(f"expiring {table}", expire, None)

@@ -76,6 +76,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """RESOURCE_EXHAUSTED: a file is larger, or the uploaded files are more or larger together, than the service stores.
     Nothing was stored; the metadata's "quota" is FILE_BYTES, TOTAL_BYTES or FILES, its "limit" the number.
     """
+    ERROR_REASON_GENERATOR_UNAVAILABLE: _ErrorReason.ValueType  # 27
+    """FAILED_PRECONDITION: the generator cannot be used as it is set up: not configured, its library not installed, nothing
+    at its endpoint, or its key or model refused there; the message says which.
+    """
+    ERROR_REASON_GENERATOR_FAILED: _ErrorReason.ValueType  # 28
+    """ABORTED: the generator's endpoint failed: busy or failing as often as it was asked, an answer that broke off, that
+    took too long or that is not of the protocol. Asking again may go better.
+    """
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call or a job failed. A failed call carries one google.rpc.ErrorInfo whose domain is "rag-papers" and whose
@@ -135,5 +143,13 @@ says, or the stream ended without its last message. Nothing was stored; the meta
 ERROR_REASON_UPLOAD_QUOTA: ErrorReason.ValueType  # 24
 """RESOURCE_EXHAUSTED: a file is larger, or the uploaded files are more or larger together, than the service stores.
 Nothing was stored; the metadata's "quota" is FILE_BYTES, TOTAL_BYTES or FILES, its "limit" the number.
+"""
+ERROR_REASON_GENERATOR_UNAVAILABLE: ErrorReason.ValueType  # 27
+"""FAILED_PRECONDITION: the generator cannot be used as it is set up: not configured, its library not installed, nothing
+at its endpoint, or its key or model refused there; the message says which.
+"""
+ERROR_REASON_GENERATOR_FAILED: ErrorReason.ValueType  # 28
+"""ABORTED: the generator's endpoint failed: busy or failing as often as it was asked, an answer that broke off, that
+took too long or that is not of the protocol. Asking again may go better.
 """
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -183,7 +183,10 @@ class AskConfig(_message.Message):
     temperature_on_repair: _builtins.float
     """The same for a repair. Default 0.1."""
     generator: _builtins.str
-    """Name of the generator. Default "extractive"."""
+    """What writes the answer: "extractive" copies sentences of the papers, "openai" asks the language model that the
+    service is set up with, GENERATOR_UNAVAILABLE if it is not. Default: the service's setting RAG_GENERATOR,
+    "extractive" unless set.
+    """
     seed: _builtins.int
     """Seed of generators that sample. Default 0."""
     reranker: _builtins.str

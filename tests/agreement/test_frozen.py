@@ -1,6 +1,8 @@
 """Frozen models against sentence-transformers: small ones of several architectures, and the real one."""
 
+import functools
 import importlib.util
+import json
 import random
 import shutil
 import subprocess
@@ -23,9 +25,12 @@ from rag_papers.retrieval.encoders import (
     SentenceTransformerEncoder,
     open_encoder,
 )
-from rag_papers.retrieval.encoders.freezing import LEAST_COSINE, NotFreezable
+from rag_papers.retrieval.encoders.freezing import LEAST_COSINE, NotFreezable, freeze
+from rag_papers.retrieval.encoders.freezing_process import freeze_apart
 from rag_papers.retrieval.encoders.frozen import GRAPH, FrozenEncoder
 from rag_papers.retrieval.encoders.gathering import GatheringEncoder
+from rag_papers.retrieval.encoders.head import Floats
+from rag_papers.retrieval.models import ModelFiles
 from tests.agreement.tiny_models import PROMPTS, WINDOW, change_json, make, sentences
 
 HERE = all(importlib.util.find_spec(name) for name in ("sentence_transformers", "onnx", "onnxruntime"))
@@ -48,7 +53,7 @@ class Model:
         reference, asked = open_encoder(path), open_encoder(path, precision=precision)
         assert isinstance(reference, SentenceTransformerEncoder) and isinstance(asked, SentenceTransformerEncoder)
         self.reference, self.asked = reference, asked
-        self.prepared = prepare(self.store, asked)
+        self.prepared = prepare(self.store, asked, freeze)
         self.frozen = frozen(self.store, asked.identity, path)
 
     @property
@@ -91,25 +96,33 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Model:
     return Model(str(_dense(root)), root)
 
 
-def texts_of(model: Model) -> list[str]:
+@functools.cache
+def reference_vectors(path: str) -> Floats:
+    """What sentence-transformers makes of the texts; once for the precisions of a model."""
+    reference, texts = open_encoder(path), texts_for_all()
+    vectors = np.empty((len(texts), reference.dim), np.float32)
+    for batch in reference.batches(texts):
+        vectors[batch] = reference.encode([texts[position] for position in batch])
+    return vectors
+
+
+def texts_for_all() -> list[str]:
     """Real sentences, words in a row, and nothing."""
     lines = [line for path in sorted(SAMPLE.iterdir()) for line in path.read_text().splitlines()]
     return [*lines, *sentences(40), "", " ", "word " * 600]
 
 
 def test_vectors_are_those_of_the_reference(model: Model) -> None:
-    texts = texts_of(model)
+    texts = texts_for_all()
     assert len(texts) > 250
-    vectors, expected = model.frozen.encode(texts), np.empty((len(texts), model.reference.dim), np.float32)
-    for batch in model.reference.batches(texts):
-        expected[batch] = model.reference.encode([texts[position] for position in batch])
+    vectors, expected = model.frozen.encode(texts), reference_vectors(model.reference.name)
     assert (vectors.shape, vectors.dtype) == ((len(texts), model.reference.dim), np.float32)
     assert (vectors.astype(np.float64) * expected).sum(axis=1).min() >= LEAST_COSINE[model.asked.precision]
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
 
 
 def test_facts_are_those_of_the_reference(model: Model) -> None:
-    texts = texts_of(model)
+    texts = texts_for_all()
     for fact in ("identity", "dim", "max_tokens", "prompts"):
         assert getattr(model.frozen, fact) == getattr(model.asked, fact)
     assert (model.asked.identity == model.reference.identity) == (model.asked.precision == FP32)
@@ -117,12 +130,12 @@ def test_facts_are_those_of_the_reference(model: Model) -> None:
 
 
 def test_a_vector_is_a_function_of_its_text_alone(model: Model) -> None:
-    """Byte for byte, whatever the batch, the order and the number of threads."""
-    texts = list(dict.fromkeys(texts_of(model)))[-120:]
+    """Byte for byte, whatever the batch, the order, the number of threads and of batches at once."""
+    texts = list(dict.fromkeys(texts_for_all()))[-120:]
     expected = {text: model.frozen.encode([text]).tobytes() for text in texts}
     dice = random.Random(4)
-    one_thread = FrozenEncoder(model.directory, name="x", identity="x", threads=1)
-    for encoder in (model.frozen, one_thread):
+    others = [FrozenEncoder(model.directory, name="x", identity="x", at_once=number) for number in (1, 3)]
+    for encoder in (model.frozen, *others):
         for _ in range(2):
             some = dice.sample(texts, dice.randint(2, len(texts)))
             assert [row.tobytes() for row in encoder.encode(some)] == [expected[text] for text in some]
@@ -135,7 +148,7 @@ def test_int8_vectors_are_had_from_the_frozen_form_alone(tmp_path: Path) -> None
         encoder.encode(["text"])
     change_json(Path(path) / "1_Pooling/config.json", pooling_mode="weightedmean")
     with pytest.raises(ModelUnavailable, match="cannot be had in int8"):
-        fastest(ModelStore(tmp_path / "models"), open_encoder(path, precision=INT8), lambda why: None)
+        fastest(ModelStore(tmp_path / "models"), open_encoder(path, precision=INT8), lambda why: None, freeze)
 
 
 def test_a_text_longer_than_the_window_counts_up_to_it(small: Model) -> None:
@@ -205,7 +218,7 @@ class TestDamage:
     def copied(self, small: Model, tmp_path: Path) -> tuple[ModelStore, FrozenModel]:
         store = ModelStore(tmp_path / "models")
         assert isinstance(small.reference, SentenceTransformerEncoder)
-        prepared = prepare(store, small.reference)
+        prepared = prepare(store, small.reference, freeze)
         assert not prepared.existed
         return store, prepared.model
 
@@ -233,9 +246,9 @@ class TestDamage:
             frozen(store, model.facts.identity, "x")
         [listed] = store.all()
         assert bool(listed.damage) == (damage != "flip")  # a list looks at sizes alone
-        assert not prepare(store, small.reference).existed  # type: ignore[arg-type]
+        assert not prepare(store, small.reference, freeze).existed  # type: ignore[arg-type]
         assert {path.name: path.read_bytes() for path in model.directory.iterdir()} == before
-        assert prepare(store, small.reference).existed  # type: ignore[arg-type]
+        assert prepare(store, small.reference, freeze).existed  # type: ignore[arg-type]
 
     def test_of_a_failed_attempt_nothing_is_left(self, small: Model, tmp_path: Path) -> None:
         store = ModelStore(tmp_path / "models")
@@ -255,26 +268,60 @@ class TestDamage:
         store, model = copied
         first = store.stamp(model.facts.identity)
         (model.directory / GRAPH).unlink()
-        prepare(store, small.reference)  # type: ignore[arg-type]
+        prepare(store, small.reference, freeze)  # type: ignore[arg-type]
         assert store.stamp(model.facts.identity) not in (0, first)
         assert store.stamp("0" * 32) == 0
 
 
-def test_two_processes_may_prepare_at_once(small: Model, tmp_path: Path) -> None:
-    code = """
+class TestAProcessOfItsOwn:
+    def test_freezes_whatever_was_imported_here_and_once_for_two_who_ask(self, small: Model, tmp_path: Path) -> None:
+        """usearch, imported before torch into the same process, would make torch's tracer run for ever."""
+        code = """
 import sys
 from pathlib import Path
+import usearch.index
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.preparing import prepare
 from rag_papers.retrieval.encoders import open_encoder
-print(prepare(ModelStore(Path(sys.argv[2])), open_encoder(sys.argv[1])).existed)
+print(prepare(ModelStore(Path(sys.argv[2])), open_encoder(sys.argv[1])).existed, "torch" in sys.modules)
 """
-    command = [sys.executable, "-c", code, small.reference.name, str(tmp_path)]
-    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    told = sorted(process.communicate()[0].strip() for process in running)
-    assert told == ["False", "True"]
-    encoder = frozen(ModelStore(tmp_path), small.reference.identity, "x")
-    np.testing.assert_array_equal(encoder.encode(["dropout"]), small.frozen.encode(["dropout"]))
+        command = [sys.executable, "-c", code, small.reference.name, str(tmp_path)]
+        running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+        told = sorted(process.communicate()[0].strip() for process in running)
+        assert told == ["False False", "True False"]
+        encoder = frozen(ModelStore(tmp_path), small.reference.identity, "x")
+        np.testing.assert_array_equal(encoder.encode(["dropout"]), small.frozen.encode(["dropout"]))
+
+    def test_raises_here_what_went_wrong_there(self, small: Model, tmp_path: Path) -> None:
+        path = Path(shutil.copytree(small.reference.name, tmp_path / "model"))
+        files = ModelFiles(name="odd", path=path)
+        change_json(path / "1_Pooling/config.json", pooling_mode="lasttoken")
+        with pytest.raises(NotFreezable, match="its pooling is lasttoken"):
+            freeze_apart(files, tmp_path)
+        (path / "modules.json").write_text("[")
+        with pytest.raises(ModelUnavailable, match=r"modules\.json is damaged"):
+            freeze_apart(files, tmp_path)
+        (path / "modules.json").unlink()
+        (path / "modules.json").mkdir()
+        with pytest.raises(IsADirectoryError):
+            freeze_apart(files, tmp_path)
+
+    def test_that_dies_means_that_the_model_cannot_be_frozen(
+        self, small: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        with pytest.raises(NotFreezable, match="ended with exit code 1"):
+            freeze_apart(small.reference.files, tmp_path)
+
+    def test_ends_when_nobody_waits_for_it(self, small: Model, tmp_path: Path) -> None:
+        task = {"name": "x", "path": str(small.reference.files.path), "directory": str(tmp_path), "precision": FP32}
+        done = subprocess.run(
+            [sys.executable, "-m", freeze_apart.__module__],
+            input=json.dumps(task) + "\n",
+            capture_output=True,
+            text=True,
+        )
+        assert (done.returncode, done.stdout) == (1, "")
 
 
 class TestWhatIsNotUnderstood:
@@ -295,7 +342,7 @@ class TestWhatIsNotUnderstood:
         change_json(path / file, **changes)
         store, told = ModelStore(tmp_path / "models"), list[str]()
         encoder = open_encoder(str(path))
-        assert fastest(store, encoder, told.append) is encoder
+        assert fastest(store, encoder, told.append, freeze) is encoder
         assert len(told) == 1
         assert why in told[0]
         assert store.all() == []

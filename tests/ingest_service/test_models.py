@@ -3,8 +3,6 @@
 import importlib.util
 import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import grpc
@@ -40,7 +38,7 @@ def list_models(service: Service) -> list[object]:
 @needs_libraries
 @pytest.mark.filterwarnings("ignore")  # torch and transformers warn of their own futures
 class TestModels:
-    def test_are_frozen_by_the_first_ingest_and_found_by_whoever_asks_then(
+    def test_are_frozen_by_the_first_ingest_found_by_whoever_asks_then_and_prepared_again_when_damaged(
         self, service: Service, root: Path, model: Path
     ) -> None:
         job = service.ingest(write(root / "papers", {"a.txt": TEXT}), model_name=str(model))
@@ -51,16 +49,13 @@ class TestModels:
         vectors = np.load(service.paths.indexes / job.result.index.corpus_id / VECTORS)
         encoder = frozen(ModelStore(service.paths.models), listed.identity, "x")
         np.testing.assert_array_equal(vectors, encoder.encode([f"passage: a\n{TEXT}"]))
-        response = service.stub.PrepareModel(pb.PrepareModelRequest(model_name=str(model)))
-        assert (response.existed, response.model) == (True, listed)
 
-    def test_are_prepared_on_request_also_when_they_are_damaged(self, service: Service, model: Path) -> None:
         request = pb.PrepareModelRequest(model_name=str(model))
-        first = service.stub.PrepareModel(request)
-        assert not first.existed
-        (service.paths.models / first.model.identity / "model.onnx").write_bytes(b"")
-        [listed] = service.stub.ListModels(pb.ListModelsRequest()).models
-        assert listed.damage == "model.onnx has not its size"
+        response = service.stub.PrepareModel(request)
+        assert (response.existed, response.model) == (True, listed)
+        (service.paths.models / listed.identity / "model.onnx").write_bytes(b"")
+        [damaged] = service.stub.ListModels(pb.ListModelsRequest()).models
+        assert damaged.damage == "model.onnx has not its size"
         again = service.stub.PrepareModel(request)
         assert (again.existed, again.model.damage) == (False, "")
 
@@ -109,9 +104,3 @@ class TestWhatIsEmbedded:
     def test_is_an_error_of_the_chunker_if_it_is_too_long_alone(self) -> None:
         with pytest.raises(Internal, match="a#0 has 257 tokens"):
             fitting_texts([self.passage(0, 257)], HashingEncoder(8))
-
-
-def test_whatever_a_worker_imports_first_leaves_torch_able_to_trace() -> None:
-    """usearch, imported before torch, would make torch's tracer run for ever."""
-    code = "import sys, ingest_service.worker, ingest_service.freezing; assert 'usearch' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,3 +1,5 @@
+import contextlib
+import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -176,5 +178,5 @@ def test_a_cache_that_cannot_be_written_costs_nothing_but_time(tmp_path: Path) -
 
 
 def store_keys(store: SqliteStore) -> list[bytes]:
-    with store._connection() as connection:
+    with contextlib.closing(sqlite3.connect(store.path)) as connection:
         return [key for (key,) in connection.execute("SELECT key FROM embeddings")]

@@ -24,6 +24,8 @@ def sample(field: dataclasses.Field[Any]) -> tuple[str, Any]:
     """A text for the setting, and the value that it stands for."""
     if field.metadata["unit"] == "host:port":
         return "localhost:7", "localhost:7"
+    if field.metadata["unit"] == "URL":
+        return "http://localhost:7/v1", "http://localhost:7/v1"
     if field.name == "reranker":
         return "none", "none"
     if field.name == "encoder_precision":
@@ -32,6 +34,9 @@ def sample(field: dataclasses.Field[Any]) -> tuple[str, Any]:
 
 
 every_setting = pytest.mark.parametrize("field", FIELDS, ids=lambda field: field.name)
+every_flag = pytest.mark.parametrize(
+    "field", [field for field in FIELDS if not field.metadata["secret"]], ids=lambda field: field.name
+)
 
 
 BAD = {
@@ -62,7 +67,7 @@ class TestEverySetting:
         loaded = Settings.load(env={env_name(field.name): text})
         assert getattr(loaded, field.name) == value != getattr(Settings.load(env={}), field.name)
 
-    @every_setting
+    @every_flag
     def test_is_read_from_the_command_line(self, field: dataclasses.Field[Any]) -> None:
         text, value = sample(field)
         assert getattr(Settings.from_command_line("x", "", [flag_name(field.name), text]), field.name) == value
@@ -77,7 +82,7 @@ class TestEverySetting:
     def test_that_is_empty_has_its_default(self, field: dataclasses.Field[Any]) -> None:
         assert Settings.load(env={env_name(field.name): ""}) == Settings.load(env={})
 
-    @every_setting
+    @every_flag
     def test_is_explained_with_its_variable(
         self, field: dataclasses.Field[Any], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -92,6 +97,20 @@ class TestEverySetting:
     @every_setting
     def test_has_a_type_that_can_be_written_down(self, field: dataclasses.Field[Any]) -> None:
         assert TYPES[field.name] in SAMPLES
+
+
+class TestSecrets:
+    def test_are_read_from_the_environment_alone(self, capsys: pytest.CaptureFixture[str]) -> None:
+        with pytest.raises(SystemExit):
+            Settings.from_command_line("x", "", ["--openai-api-key", "sk-1"])
+        with pytest.raises(SystemExit):
+            Settings.from_command_line("x", "", ["--help"])
+        assert "--openai-api-key VALUE" not in capsys.readouterr().out
+
+    def test_are_not_shown(self) -> None:
+        settings = Settings.load(env={"RAG_OPENAI_API_KEY": "sk-1"})
+        assert settings.openai_api_key == "sk-1"
+        assert "sk-1" not in f"{settings} {settings!r}"
 
 
 class TestBadValues:
@@ -182,3 +201,21 @@ def test_what_is_no_address_is_refused(address: str) -> None:
 @pytest.mark.parametrize("address", ["127.0.0.1:0", "localhost:50051", "[::1]:65535", "query.internal:80"])
 def test_addresses_have_a_host_and_a_port(address: str) -> None:
     assert Settings.load(env={"RAG_QUERY_ADDRESS": address}).query_address == address
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "127.0.0.1:11434/v1",
+        "ftp://host/v1",
+        "http://",
+        "https://me:sk-1@host/v1",
+        "http://host/v1?key=sk-1",
+        "http://[::1",
+    ],
+)
+def test_what_is_no_endpoint_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        Settings.load(env={"RAG_OPENAI_BASE_URL": url})
+    assert set(caught.value.violations) == {"RAG_OPENAI_BASE_URL"}
+    assert "sk-1" not in caught.value.message

@@ -1,14 +1,18 @@
+import contextlib
 import logging
 import os
 import sqlite3
 import threading
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from rag_papers.persist import sqlite_store
-from rag_papers.persist.sqlite_store import SCHEMA_VERSION, CacheTable, SqliteStore
+from rag_papers.persist import cache_database
+from rag_papers.persist.cache_database import MAX_SET_ASIDE
+from rag_papers.persist.cache_schema import SCHEMA_VERSION
+from rag_papers.persist.sqlite_store import CacheTable, Purged, SqliteStore
 
 from .processes import run_python, start_python
 
@@ -106,14 +110,15 @@ class TestSpace:
     def test_purging_empties_the_tables_named_and_no_other(self, store: SqliteStore) -> None:
         for table in CacheTable:
             store.put_many(table, {b"1": b"x", b"2": b"y"})
-        assert store.purge([ANSWERS, RETRIEVAL]) == {ANSWERS: 2, RETRIEVAL: 2}
+        two = Purged(count=2, total_bytes=4)
+        assert store.purge([ANSWERS, RETRIEVAL]) == {ANSWERS: two, RETRIEVAL: two}
         assert {table: stats.count for table, stats in store.stats().items()} == {
             ANSWERS: 0,
             RETRIEVAL: 0,
             EMBEDDINGS: 2,
             CacheTable.SESSIONS: 2,
         }
-        assert store.purge([ANSWERS]) == {ANSWERS: 0}
+        assert store.purge([ANSWERS]) == {ANSWERS: Purged()}
 
     def test_vacuuming_returns_what_was_purged(self, store: SqliteStore) -> None:
         fill(store, 100, 10_000)
@@ -121,7 +126,7 @@ class TestSpace:
         store.purge([ANSWERS])
         store.vacuum()
         assert before > 1_000_000
-        assert store.file_bytes() < 100_000
+        assert store.file_bytes() < 200_000  # empty pages of every table and index
         assert works(store)
 
     def test_vacuuming_keeps_what_is_there(self, store: SqliteStore) -> None:
@@ -225,13 +230,13 @@ class TestProcesses:
     def test_that_die_while_they_write_lose_nothing_that_was_written(self, store: SqliteStore) -> None:
         result = run_python(
             """
-            import os, sys
+            import os, sqlite3, sys
             from pathlib import Path
             from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
 
             store = SqliteStore(Path(sys.argv[1]))
             store.put(CacheTable.ANSWERS, b"done", b"1")
-            connection = store._connect()
+            connection = sqlite3.connect(store.path, isolation_level=None)
             connection.execute("BEGIN IMMEDIATE")
             connection.execute("DELETE FROM answers")
             os._exit(9)
@@ -354,7 +359,7 @@ class TestDamage:
         store.path.mkdir()
         store.put(ANSWERS, b"key", b"value")
         assert value_of(store, b"key") is None
-        assert store.purge([ANSWERS]) == {ANSWERS: 0}
+        assert store.purge([ANSWERS]) == {ANSWERS: Purged()}
         assert store.stats()[ANSWERS].count == 0
         assert "failed" in caplog.text
         assert store.path.is_dir()
@@ -390,7 +395,7 @@ class TestShortage:
     def test_of_patience_with_another_process_skips_without_leaking(
         self, store: SqliteStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:
-        monkeypatch.setattr(sqlite_store, "_BUSY_SECONDS", 0.001)
+        monkeypatch.setattr(cache_database, "_BUSY_SECONDS", 0.001)
         holder = sqlite3.connect(store.path, isolation_level=None)
         holder.execute("BEGIN EXCLUSIVE")
         open_files = len(list(Path("/proc/self/fd").iterdir()))
@@ -411,3 +416,86 @@ def test_a_closed_store_misses_and_skips(store: SqliteStore, caplog: pytest.LogC
     store.put(ANSWERS, b"key", b"other")
     assert {record.levelno for record in caplog.records} == {logging.WARNING}
     assert not set_aside(store)
+
+
+V1_COLUMNS = "key BLOB NOT NULL UNIQUE, value BLOB NOT NULL, crc INTEGER NOT NULL, created REAL NOT NULL"
+
+
+def make_v1(path: Path, count: int = 50) -> dict[bytes, bytes]:
+    """A file as version 1 wrote it, with equal entries in all tables, its log not yet moved to the file."""
+    items = {b"key-%d" % number: os.urandom(1000) for number in range(count)}
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("BEGIN")
+    for table in CacheTable:
+        connection.execute(f"CREATE TABLE {table} ({V1_COLUMNS})")
+        for number, (key, value) in enumerate(items.items()):
+            row = [key, value, zlib.crc32(value), 1000.0 - number]
+            connection.execute(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", row)
+    connection.execute("PRAGMA user_version = 1")
+    connection.execute("COMMIT")
+    connection.close()
+    return items
+
+
+class TestEarlierVersion:
+    def test_keeps_embeddings_and_sessions(self, store: SqliteStore, caplog: pytest.LogCaptureFixture) -> None:
+        items = make_v1(store.path)
+        with contextlib.closing(sqlite3.connect(store.path)) as connection, connection:
+            connection.execute("UPDATE embeddings SET crc = 1 WHERE key = ?", [b"key-7"])
+        for table in (EMBEDDINGS, CacheTable.SESSIONS):
+            found = store.get_many(table, list(items))
+            expected = {key: value for key, value in items.items() if table != EMBEDDINGS or key != b"key-7"}
+            assert {key: entry.value for key, entry in found.items()} == expected
+        stats = store.stats()
+        assert (stats[EMBEDDINGS].count, stats[EMBEDDINGS].counters.puts) == (49, 0)
+        assert (stats[EMBEDDINGS].oldest, stats[EMBEDDINGS].newest) == (951.0, 1000.0)
+        assert (stats[ANSWERS].count, stats[RETRIEVAL].count) == (0, 0)
+        assert not caplog.records
+        assert {path.name for path in store.path.parent.iterdir()} == {
+            "cache.db", "cache.db-wal", "cache.db-shm", "cache.db.lock"
+        }  # fmt: skip
+
+    def test_that_was_being_converted_when_the_process_died_is_converted_by_the_next(self, store: SqliteStore) -> None:
+        items = make_v1(store.path)
+        store.path.rename(store.path.with_name("cache.db.earlier"))
+        assert len(store.get_many(EMBEDDINGS, list(items))) == 50
+        assert not store.path.with_name("cache.db.earlier").exists()
+
+    def test_that_is_damaged_is_set_aside(self, store: SqliteStore, caplog: pytest.LogCaptureFixture) -> None:
+        items = make_v1(store.path)
+        with store.path.open("r+b") as file:
+            file.seek(8192)
+            file.write(os.urandom(150_000))
+        assert works(store)
+        store.get_many(EMBEDDINGS, list(items))
+        assert "cannot be converted" in caplog.text
+        assert len(set_aside(store)) == 1
+
+    def test_is_converted_once_by_several_processes(self, store: SqliteStore) -> None:
+        make_v1(store.path, 2000)
+        code = """
+            import sys
+            from pathlib import Path
+            from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
+
+            print(SqliteStore(Path(sys.argv[1])).stats()[CacheTable.EMBEDDINGS].count)
+        """
+        processes = [start_python(code, store.path) for _ in range(4)]
+        for process in processes:
+            with process:
+                assert process.communicate() == ("2000\n", "")
+
+
+def test_damaged_files_are_kept_up_to_a_number(tmp_path: Path) -> None:
+    path = tmp_path / "cache.db"
+    for _ in range(MAX_SET_ASIDE + 2):
+        path.write_bytes(os.urandom(30_000))
+        last = path.read_bytes()
+        store = SqliteStore(path)
+        assert works(store)
+        store.close()
+    kept = set_aside(store)
+    assert len(kept) == MAX_SET_ASIDE
+    assert kept[-1].read_bytes() == last
+    assert len(list(tmp_path.iterdir())) == MAX_SET_ASIDE + 2  # with the database and its lock

@@ -1,6 +1,8 @@
 """QueryService as the tests run it: in this process, on a loop of its own, with real files, cache and calls."""
 
 import asyncio
+import contextlib
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -186,7 +188,7 @@ class Service:
         """Replaces the value of every entry of a table, with the check sum that belongs to it."""
         store = SqliteStore(self.paths.cache_db)
         try:
-            with store._connection() as connection:
+            with contextlib.closing(sqlite3.connect(store.path)) as connection:
                 keys = [key for (key,) in connection.execute(f"SELECT key FROM {table}").fetchall()]
             store.put_many(table, dict.fromkeys(keys, value))
             assert keys

@@ -73,7 +73,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 def slow(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Slow:
     slow = Slow(clock)
     monkeypatch.setitem(BUILT_IN, "slow", slow)  # type: ignore[arg-type]
-    monkeypatch.setitem(GENERATORS, "slow", slow)  # type: ignore[arg-type]
+    monkeypatch.setitem(GENERATORS, "slow", lambda settings: slow)
     return slow
 
 

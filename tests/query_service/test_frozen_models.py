@@ -29,6 +29,7 @@ from rag_papers.persist.paths import DataPaths
 from rag_papers.persist.preparing import prepare
 from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.retrieval.encoders import HashingEncoder, SentenceTransformerEncoder, open_encoder
+from rag_papers.retrieval.encoders.freezing import freeze
 from rag_papers.retrieval.encoders.frozen import GRAPH
 from rag_papers.retrieval.encoders.gathering import GatheringEncoder
 from rag_papers.rpc.channel import open_channel
@@ -53,7 +54,7 @@ class Frozen:
         self.store = ModelStore(self.paths.models)
         reference = open_encoder(str(self.model))
         assert isinstance(reference, SentenceTransformerEncoder)
-        self.frozen = prepare(self.store, reference).model
+        self.frozen = prepare(self.store, reference, freeze).model
         self.corpus_id = build(self.paths, LIBRARY, model=str(self.model))
         self.manifest = read_manifest(self.paths.indexes / self.corpus_id)
 
@@ -163,7 +164,7 @@ class TestModels:
         reference = damaged.of(frozen.manifest)
         encoder = open_encoder(str(frozen.model))
         assert isinstance(encoder, SentenceTransformerEncoder)
-        prepare(ModelStore(paths.models), encoder)
+        prepare(ModelStore(paths.models), encoder, freeze)
         assert damaged.of(frozen.manifest) is not reference
         np.testing.assert_array_equal(damaged.of(frozen.manifest).encoder.encode(["dropout"]), expected)
         store.close()

@@ -39,7 +39,7 @@ class SlowGenerator(ExtractiveGenerator):
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> SlowGenerator:
     generator = SlowGenerator()
-    monkeypatch.setitem(GENERATORS, "slow", generator)  # type: ignore[arg-type]
+    monkeypatch.setitem(GENERATORS, "slow", lambda settings: generator)
     return generator
 
 

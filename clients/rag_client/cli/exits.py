@@ -28,6 +28,8 @@ HINTS = {
     "NO_INDEX": "publish papers with: rag ingest DIR",
     "MODEL_UNAVAILABLE": "use another model with: rag ingest DIR --model NAME_OR_DIRECTORY",
     "MODEL_MISMATCH": "embed the papers with the model of today: rag ingest DIR",
+    "GENERATOR_UNAVAILABLE": "or answer without a language model: rag ask --generator extractive",
+    "GENERATOR_FAILED": "ask again, or answer without a language model: rag ask --generator extractive",
     "FORMAT_UNSUPPORTED": "build the index again with: rag ingest DIR",
     "INDEX_DAMAGED": "build the index again with: rag ingest DIR --no-cache",
     "INDEX_IN_USE": "activate another version first with: rag index activate CORPUS_ID --corpus NAME",

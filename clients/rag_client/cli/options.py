@@ -147,6 +147,7 @@ def retrieval_options(command: F) -> F:
 def config_options(command: F) -> Callable[..., None]:
     """How an answer is made, passed on as the contract's config, and where from."""
 
+    @click.option("--generator", metavar="NAME", help="extractive or openai; default: the service's setting.")
     @click.option(
         "--reranker",
         metavar="NAME",
@@ -161,12 +162,18 @@ def config_options(command: F) -> Callable[..., None]:
         vector_weight: float | None,
         exact: bool | None,
         reranker: str | None,
+        generator: str | None,
         **kwargs: Any,
     ) -> None:
         from rag_papers.v1.query_pb2 import AskConfig
 
         config = AskConfig(
-            top_k_first=top_k, bm25_weight=bm25_weight, vector_weight=vector_weight, exact=exact, reranker=reranker
+            top_k_first=top_k,
+            bm25_weight=bm25_weight,
+            vector_weight=vector_weight,
+            exact=exact,
+            reranker=reranker,
+            generator=generator,
         )
         command(*args, config=config, **kwargs)
 

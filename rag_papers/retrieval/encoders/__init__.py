@@ -2,13 +2,14 @@
 
 import re
 
-from rag_papers.retrieval.encoders.base import FP32, INT8, PRECISIONS, Encoder, Prompts
+from rag_papers.retrieval.encoders.base import FP32, IDENTITY_SUFFIXES, INT8, PRECISIONS, Encoder, Prompts
 from rag_papers.retrieval.encoders.hashing import HashingEncoder
 from rag_papers.retrieval.encoders.reference import SentenceTransformerEncoder
 from rag_papers.retrieval.models import locate
 
 __all__ = [
     "FP32",
+    "IDENTITY_SUFFIXES",
     "INT8",
     "PRECISIONS",
     "Encoder",

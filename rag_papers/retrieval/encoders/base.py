@@ -12,6 +12,10 @@ FP32, INT8 = PRECISIONS = ("fp32", "int8")
 less exact; computed by frozen models alone."""
 
 
+IDENTITY_SUFFIXES = {FP32: "", INT8: f"-{INT8}-2"}
+"""What a precision adds to a model's identity: changed whenever its vectors change by more than the last bits."""
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Prompts:
     """What a model was trained to find before its texts. Whoever embeds a text puts the one that fits before it."""

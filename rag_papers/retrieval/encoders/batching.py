@@ -4,34 +4,42 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 ROWS = 32
-"""Most texts of a batch."""
+"""Most texts of a batch whose tokens are not counted."""
 
 TOKENS = 512
-"""Tokens of a batch, with its padding: more of them do not fit the caches of a CPU and make it no faster."""
-
-STEP = 8
-"""Texts are padded to a multiple of this many tokens."""
+"""Tokens of a batch: more of them do not fit the caches of a CPU and make it no faster."""
 
 
-def padded(length: int) -> int:
-    """Tokens that a text of `length` tokens is padded to: a function of the text alone, whatever it is encoded with."""
-    return max(1, -(-length // STEP)) * STEP
+def by_length(lengths: Sequence[int], rows: int = ROWS) -> list[list[int]]:
+    """Positions in `lengths` in batches of `rows`, shortest first: a batch is padded to its longest text."""
+    order = _ascending(lengths)
+    return [order[start : start + rows] for start in range(0, len(order), rows)]
 
 
-def by_length(lengths: Sequence[int]) -> list[list[int]]:
-    """Positions in `lengths` in batches of ROWS, shortest first: a batch is padded to its longest text."""
-    order = sorted(range(len(lengths)), key=lambda position: (lengths[position], position))
-    return [order[start : start + ROWS] for start in range(0, len(order), ROWS)]
+def by_tokens(lengths: Sequence[int], tokens: int = TOKENS) -> list[list[int]]:
+    """Positions in `lengths` in groups of at most `tokens` tokens, or of one text, shortest first."""
+    groups: list[list[int]] = []
+    room = 0
+    for position in _ascending(lengths):
+        if not groups or lengths[position] > room:
+            groups.append([])
+            room = tokens
+        groups[-1].append(position)
+        room -= lengths[position]
+    return groups
 
 
-def of_equal_length(lengths: Sequence[int], most: int = ROWS) -> list[list[int]]:
-    """Positions in `lengths` in batches of one padded length, about TOKENS tokens and at most `most` texts, shortest
-    first."""
+def of_equal_length(lengths: Sequence[int], tokens: int = TOKENS) -> list[list[int]]:
+    """Positions in `lengths` in batches of one length and at most `tokens` tokens, or of one text, shortest first."""
     groups: dict[int, list[int]] = defaultdict(list)
     for position, length in enumerate(lengths):
-        groups[padded(length)].append(position)
+        groups[length].append(position)
     batches = []
-    for size, group in sorted(groups.items()):
-        rows = max(1, min(most, TOKENS // size))
+    for length, group in sorted(groups.items()):
+        rows = max(1, tokens // max(1, length))
         batches += [group[start : start + rows] for start in range(0, len(group), rows)]
     return batches
+
+
+def _ascending(lengths: Sequence[int]) -> list[int]:
+    return sorted(range(len(lengths)), key=lambda position: (lengths[position], position))

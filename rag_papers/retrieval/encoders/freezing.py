@@ -4,7 +4,6 @@ import dataclasses
 import json
 import logging
 import shutil
-import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,15 +55,14 @@ class NotFreezable(Exception):
 def freeze(files: ModelFiles, directory: Path, precision: str = FP32) -> None:
     """Writes the frozen model into `directory`, which is empty. Raises NotFreezable, ModelUnavailable and OSError.
 
-    The model is looked at before it is loaded, so that one which is not understood costs no time.
+    Loads torch for good; `freezing_process.freeze_apart` does the same and leaves nothing behind. The model is looked
+    at before it is loaded, so that one which is not understood costs no time.
     """
-    if "usearch" in sys.modules and "torch" not in sys.modules:
-        raise NotFreezable("usearch, whose C++ runtime torch then takes for its own, was imported before torch")
     reference = SentenceTransformerEncoder(files, device="cpu")  # where the frozen one runs
     settings = _understood(reference.configuration)
     expected = reference.encode(TEXTS)
     stages: Any = reference.model
-    _export(stages[0].auto_model, directory / GRAPH, settings.pad_id)
+    _export(stages[0].auto_model, directory / GRAPH)
     if precision == INT8:
         _quantize(directory / GRAPH)
         settings = dataclasses.replace(settings, alone=True)
@@ -99,7 +97,6 @@ def _understood(configuration: Configuration) -> FrozenSettings:
     return FrozenSettings(
         dim=configuration.dim,
         window=configuration.window,
-        pad_id=int(configuration.model.get("pad_token_id") or 0),
         pooling=modes[0],
         dense=[_activation(module) for module in rest if module.kind != "Normalize"],
         query_prompt=configuration.prompts.query,
@@ -123,9 +120,9 @@ def _lowers(configuration: Configuration) -> bool:
     return any(part.get("type") == "Lowercase" or part.get("lowercase") for part in parts)
 
 
-def _export(model: Any, path: Path, pad_id: int) -> None:
-    """Writes the transformer's graph. torch's older exporter: its graphs run faster in onnxruntime, and it takes
-    seconds where the newer one takes half a minute.
+def _export(model: Any, path: Path) -> None:
+    """Writes the transformer's graph, of rows without padding. torch's older exporter: its graphs run faster in
+    onnxruntime, and it takes seconds where the newer one takes half a minute.
     """
     import torch
 
@@ -134,25 +131,21 @@ def _export(model: Any, path: Path, pad_id: int) -> None:
             super().__init__()
             self.model = model
 
-        def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
-            return self.model(input_ids=input_ids, attention_mask=attention_mask, return_dict=False)[0]
+        def forward(self, input_ids: torch.Tensor) -> Any:
+            return self.model(input_ids=input_ids, return_dict=False)[0]
 
     ids = torch.arange(1, 1 + _EXPORTED_ROWS * _EXPORTED_TOKENS).reshape(_EXPORTED_ROWS, _EXPORTED_TOKENS)
-    mask = torch.ones_like(ids)
-    ids[1, _EXPORTED_TOKENS // 2 :] = pad_id  # padding must not look like a constant
-    mask[1, _EXPORTED_TOKENS // 2 :] = 0
     axes = {0: "rows", 1: "tokens"}
-    names = ["input_ids", "attention_mask"]
     with _plain_attention(model), torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of tracing; that the graph is right is proved on texts
         try:
             torch.onnx.export(
                 Graph().eval(),
-                (ids, mask),
+                (ids,),
                 str(path),
-                input_names=names,
+                input_names=["input_ids"],
                 output_names=["hidden"],
-                dynamic_axes=dict.fromkeys([*names, "hidden"], axes),
+                dynamic_axes={"input_ids": axes, "hidden": axes},
                 opset_version=_OPSET,
                 dynamo=False,
             )

@@ -3,16 +3,18 @@
 import dataclasses
 import functools
 import json
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from rag_papers.errors import ModelUnavailable
 from rag_papers.retrieval.encoders.base import Prompts
-from rag_papers.retrieval.encoders.batching import of_equal_length, padded
+from rag_papers.retrieval.encoders.batching import TOKENS, by_tokens, of_equal_length
 from rag_papers.retrieval.encoders.head import Dense, Head
 
 if TYPE_CHECKING:
@@ -20,11 +22,14 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 GRAPH = "model.onnx"
-"""From (input_ids, attention_mask), int64 (rows, tokens), to float32 (rows, tokens, width)."""
+"""From input_ids, int64 (rows, tokens), to float32 (rows, tokens, width)."""
 TOKENIZER = "tokenizer.json"
 """The model's own."""
 SETTINGS = "config.json"
 """FrozenSettings."""
+
+_SHARE = 16
+"""Batches that each thread has of a group that several share: of fewer, some would wait long for the last one."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,8 +40,6 @@ class FrozenSettings:
     """Length of a vector."""
     window: int
     """Most tokens of a text, marks of the model's own counted; what is behind them is left out."""
-    pad_id: int
-    """Token that fills up a row."""
     pooling: str
     """A key of `head.POOLINGS`."""
     dense: Sequence[str]
@@ -56,6 +59,11 @@ class FrozenSettings:
         return cls(**json.loads((directory / SETTINGS).read_text()))
 
 
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0))
+
+
 def dense_files(number: int) -> tuple[str, str]:
     """Where the weight and the bias of a dense layer lie; there need not be a bias."""
     return f"dense.{number}.weight.npy", f"dense.{number}.bias.npy"
@@ -64,17 +72,19 @@ def dense_files(number: int) -> tuple[str, str]:
 class FrozenEncoder:
     """The encoder in a directory whose files have been verified. Loaded by the first `encode`.
 
-    A text's vector is a function of the text alone, byte for byte on one machine: every text is padded to a length of
-    its own choosing, and batches hold texts of one such length. What a row of a matrix product comes to does not depend
-    on the rows beside it, nor on threads.
+    A text's vector is a function of the text alone, byte for byte on one machine: batches hold texts of one length, so
+    that nothing is padded, and what a row of a matrix product comes to does not depend on the rows beside it, nor on
+    threads.
     """
 
-    def __init__(self, directory: Path, *, name: str, identity: str, threads: int = 0) -> None:
-        """`threads` that work on one batch; 0: as many as there are cores."""
+    def __init__(self, directory: Path, *, name: str, identity: str, at_once: int = 1) -> None:
+        """`at_once` batches are computed at a time, and share the cores: 1 is best for few texts, `cores()` for many,
+        whose threads then need not wait for each other at every step.
+        """
         self.name = name
         self.identity = identity
         self._directory = directory
-        self._threads = threads
+        self._at_once = at_once
         self._settings = FrozenSettings.read(directory)
         self.dim = self._settings.dim
         self.prompts = Prompts(query=self._settings.query_prompt, passage=self._settings.passage_prompt)
@@ -89,27 +99,30 @@ class FrozenEncoder:
         return [len(encoding.ids) for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
 
     def batches(self, texts: Sequence[str]) -> list[list[int]]:
-        """Positions in `texts` in batches of one padded length, the shortest texts first."""
-        return of_equal_length([len(ids) for ids in self._tokenize(texts)])
+        """Positions in `texts` in groups of similar length, the shortest texts first."""
+        group = TOKENS if self._at_once == 1 else _SHARE * TOKENS * self._at_once
+        return by_tokens([len(ids) for ids in self._tokenize(texts)], group)
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """(len(texts), dim), rows L2-normalised; a text that occurs twice is computed once."""
         rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         tokens = self._tokenize(list(rows))
-        vectors = np.empty((len(rows), self.dim), np.float32)
-        for batch in of_equal_length([len(ids) for ids in tokens], **({"most": 1} if self._settings.alone else {})):
-            self._encode_batch([tokens[row] for row in batch], batch, vectors)
-        return vectors[[rows[text] for text in texts]]
+        vectors = np.zeros((len(rows), self.dim), np.float32)
+        session, head = self._session, self._head  # loaded here, once, for all threads
 
-    def _encode_batch(self, tokens: Sequence[Sequence[int]], rows: Sequence[int], vectors: Any) -> None:
-        shape = (len(tokens), padded(len(tokens[0])))
-        ids, mask = np.full(shape, self._settings.pad_id, np.int64), np.zeros(shape, np.int64)
-        for row, own in enumerate(tokens):
-            ids[row, : len(own)] = own
-            mask[row, : len(own)] = 1
-        (hidden,) = self._session.run(None, {"input_ids": ids, "attention_mask": mask})
-        for row, own, states in zip(rows, tokens, hidden, strict=True):
-            vectors[row] = self._head(states[: len(own)])
+        def compute(batch: Sequence[int]) -> None:
+            ids = np.array([tokens[row] for row in batch], np.int64)
+            if ids.size:  # of nothing, in a model that adds no marks, there is nothing to compute
+                for row, states in zip(batch, session.run(None, {"input_ids": ids})[0], strict=True):
+                    vectors[row] = head(states)
+
+        batches = of_equal_length([len(ids) for ids in tokens], 1 if self._settings.alone else TOKENS)
+        if self._at_once > 1 and len(batches) > 1:
+            list(self._threads.map(compute, reversed(batches)))  # the longest first: the threads end together
+        else:
+            for batch in batches:
+                compute(batch)
+        return vectors[[rows[text] for text in texts]]
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
         return [encoding.ids for encoding in self._marked.encode_batch(list(texts))]
@@ -149,14 +162,19 @@ class FrozenEncoder:
         return Head(pooling=self._settings.pooling, dense=layers)
 
     @functools.cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(self._at_once, thread_name_prefix="encoding")
+
+    @functools.cached_property
     def _session(self) -> "InferenceSession":
         try:
             from onnxruntime import InferenceSession, SessionOptions
         except ImportError as error:
             raise self._not_loadable(error) from error
         options = SessionOptions()
-        options.intra_op_num_threads = self._threads
+        options.intra_op_num_threads = max(1, cores() // self._at_once)
         options.inter_op_num_threads = 1
+        options.enable_mem_pattern = False  # one would be kept for every shape that a batch ever had
         # Threads that spin while they wait take the core from the job, or the service, beside them.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return InferenceSession(str(self._directory / GRAPH), options, providers=["CPUExecutionProvider"])

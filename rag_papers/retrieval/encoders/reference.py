@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_papers.errors import ModelUnavailable
-from rag_papers.retrieval.encoders.base import FP32, Prompts
+from rag_papers.retrieval.encoders.base import FP32, IDENTITY_SUFFIXES, Prompts
 from rag_papers.retrieval.encoders.batching import by_length
 from rag_papers.retrieval.encoders.configuration import Configuration
 from rag_papers.retrieval.models import ModelFiles, identity
@@ -40,7 +40,7 @@ class SentenceTransformerEncoder:
     @functools.cached_property
     def identity(self) -> str:
         """Digest of the model's files, and the precision where it is not fp32."""
-        return identity(self.files) + ("" if self.precision == FP32 else f"-{self.precision}")
+        return identity(self.files) + IDENTITY_SUFFIXES[self.precision]
 
     @property
     def dim(self) -> int:
