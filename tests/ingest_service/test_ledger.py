@@ -137,7 +137,7 @@ def often_compacted() -> Iterator[None]:
 
 
 @given(steps=st.lists(STEPS, min_size=20, max_size=40))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_no_job_is_lost_and_no_end_of_one(steps: list[tuple[str, int]]) -> None:
     with tempfile.TemporaryDirectory() as directory, often_compacted():
         asyncio.run(live(World(Path(directory) / "jobs.jsonl"), steps))
