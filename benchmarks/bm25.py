@@ -7,8 +7,12 @@ which none is among the 20 most frequent, as after the removal of stop words. A 
 `pip install bm25s numba tantivy` for all.
 """
 
+import ctypes
 import importlib.util
+import json
+import os
 import random
+import resource
 import statistics
 import sys
 import time
@@ -20,6 +24,7 @@ from rag_papers.retrieval import bm25
 from rag_papers.retrieval.top import top
 
 VOCABULARY, QUERIES, K = 60_000, 200, 10
+BUILDS = 3
 Search = Callable[[list[str]], object]
 
 
@@ -27,6 +32,12 @@ def main(count: int) -> None:
     passages, queries = collection(count)
     sides: dict[str, Search] = {}
     print(f"{count} passages, {len(queries)} queries of 8 words, top {K}")
+    for name, build in (("ours", ours), ("rank_bm25", rank_bm25)):
+        seconds = [built(build, passages) for _ in range(BUILDS)]
+        print(
+            f"{name}: built in {statistics.median(second for second, _ in seconds):.2f} s, median of {BUILDS}, "
+            f"{statistics.median(mib for _, mib in seconds):.0f} MiB more at its peak"
+        )
     for name, build in (("ours", ours), ("rank_bm25", rank_bm25), ("tantivy", tantivy), ("bm25s", bm25s)):
         if name != "ours" and not importlib.util.find_spec(name):
             print(f"{name}: not installed")
@@ -37,6 +48,26 @@ def main(count: int) -> None:
     medians = {name: statistics.median(times) for name, times in interleaved(sides, queries).items()}
     for name, median in medians.items():
         print(f"{name}: median {median * 1000:.3f} ms, {median / medians['ours']:.2f} x ours")
+
+
+def built(build: Callable[[list[list[str]]], Search], passages: list[list[str]]) -> tuple[float, float]:
+    """Seconds of a build in a process of its own, and by how many MiB that grew at its peak."""
+    ctypes.CDLL(None).malloc_trim(0)  # so that the build does not fill what was freed before it
+    reader, writer = os.pipe()
+    if (child := os.fork()) == 0:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        start = time.perf_counter()
+        index = build(passages)
+        seconds = time.perf_counter() - start
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+        os.write(writer, json.dumps([seconds, grown]).encode())
+        del index
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as answer:
+        seconds, grown = json.loads(answer.read())
+    os.waitpid(child, 0)
+    return seconds, grown
 
 
 def collection(count: int) -> tuple[list[list[str]], list[list[str]]]:

@@ -40,14 +40,20 @@ def main(directory: Path, split: str | None) -> None:
         sides = {}
         for (query_id, text), vector in zip(queries.items(), vectors, strict=True):
             words = terms(text)
-            sides[query_id] = (index.bm25.scores(words), index.bm25.bound(words), index.vectors @ vector)
+            sides[query_id] = [
+                *(
+                    index.bm25.scores(words, delta=delta) / (index.bm25.bound(words, delta=delta) or 1)
+                    for delta in DELTAS
+                ),
+                np.maximum(index.vectors @ vector, 0),
+            ]
         for label, fuse in FUSIONS.items():
             rankings = {}
-            for query_id, (bm25, bound, cosine) in sides.items():
-                scores = fuse(bm25.astype(np.float64), bound, cosine.astype(np.float64))
+            for query_id, scored in sides.items():
+                scores = fuse(*(side.astype(np.float64) for side in scored))
                 best_first = names[np.argsort(-scores, kind="stable")]
                 rankings[query_id] = list(dict.fromkeys(best_first[:1000].tolist()))
-            print(f"  {label:28s} {Measures.of(rankings, judgements).ndcg_at_10:.4f}")
+            print(f"  {label:34s} {Measures.of(rankings, judgements).ndcg_at_10:.4f}")
 
 
 def min_max(scores: Scores) -> Scores:
@@ -65,17 +71,25 @@ def reciprocal_rank(scores: Scores) -> Scores:
     return 1 / (60 + ranks)
 
 
-FUSIONS: dict[str, Callable[[Scores, float, Scores], Scores]] = {
-    "BM25 alone": lambda bm25, bound, cosine: bm25,
-    "vectors alone": lambda bm25, bound, cosine: cosine,
-    "reciprocal rank, k = 60": lambda bm25, bound, cosine: reciprocal_rank(bm25) + reciprocal_rank(cosine),
-    "min-max, 0.5 / 0.5": lambda bm25, bound, cosine: min_max(bm25) + min_max(cosine),
-    "min-max, 0.4 / 0.6": lambda bm25, bound, cosine: 0.4 * min_max(bm25) + 0.6 * min_max(cosine),
-    "z-score, 0.5 / 0.5": lambda bm25, bound, cosine: standard(bm25) + standard(cosine),
-    "z-score, 0.3 / 0.7": lambda bm25, bound, cosine: 0.3 * standard(bm25) + 0.7 * standard(cosine),
-    "bounded, 0.4 / 0.6": lambda bm25, bound, cosine: 0.4 * bm25 / (bound or 1) + 0.6 * np.maximum(cosine, 0),
-    "bounded, 0.5 / 0.5 (default)": lambda bm25, bound, cosine: bm25 / (bound or 1) + np.maximum(cosine, 0),
-    "bounded, 0.6 / 0.4": lambda bm25, bound, cosine: 0.6 * bm25 / (bound or 1) + 0.4 * np.maximum(cosine, 0),
+DELTAS = (0.0, 0.5, 1.0, 1.5)  # of BM25+; 0 is BM25
+
+# Of BM25 and BM25+ as shares of their bounds, for each of DELTAS, and of the cosines, negative ones as 0.
+FUSIONS: dict[str, Callable[[Scores, Scores, Scores, Scores, Scores], Scores]] = {
+    "BM25 alone": lambda bm25, half, plus, more, cosine: bm25,
+    "BM25+ alone": lambda bm25, half, plus, more, cosine: plus,
+    "vectors alone": lambda bm25, half, plus, more, cosine: cosine,
+    "reciprocal rank, k = 60": lambda bm25, half, plus, more, cosine: reciprocal_rank(bm25) + reciprocal_rank(cosine),
+    "min-max, 0.5 / 0.5": lambda bm25, half, plus, more, cosine: min_max(bm25) + min_max(cosine),
+    "min-max, 0.4 / 0.6": lambda bm25, half, plus, more, cosine: 0.4 * min_max(bm25) + 0.6 * min_max(cosine),
+    "z-score, 0.5 / 0.5": lambda bm25, half, plus, more, cosine: standard(bm25) + standard(cosine),
+    "z-score, 0.3 / 0.7": lambda bm25, half, plus, more, cosine: 0.3 * standard(bm25) + 0.7 * standard(cosine),
+    "bounded BM25, 0.5 / 0.5": lambda bm25, half, plus, more, cosine: bm25 + cosine,
+    "bounded BM25, 0.6 / 0.4": lambda bm25, half, plus, more, cosine: 0.6 * bm25 + 0.4 * cosine,
+    "bounded BM25+, delta 0.5": lambda bm25, half, plus, more, cosine: half + cosine,
+    "bounded BM25+, delta 1 (default)": lambda bm25, half, plus, more, cosine: plus + cosine,
+    "bounded BM25+, 0.4 / 0.6": lambda bm25, half, plus, more, cosine: 0.4 * plus + 0.6 * cosine,
+    "bounded BM25+, 0.6 / 0.4": lambda bm25, half, plus, more, cosine: 0.6 * plus + 0.4 * cosine,
+    "bounded BM25+, delta 1.5": lambda bm25, half, plus, more, cosine: more + cosine,
 }
 
 

@@ -69,9 +69,11 @@ def shown(row: list[float]) -> str:
 def ingest(root: Path) -> None:
     with tempfile.TemporaryDirectory() as name:
         data = Path(name)
-        (data / "indexes").mkdir()
+        for place in ("indexes", "corpora", "seen"):
+            (data / place).mkdir()
         task = Task(
             corpus_dir=str(root),
+            corpus="papers",
             model_name="hashing-64",
             model_download=False,
             encoder_precision="fp32",
@@ -84,6 +86,8 @@ def ingest(root: Path) -> None:
             cache_db=str(data / "cache.db"),
             models=str(data / "models"),
             indexes=str(data / "indexes"),
+            corpora=str(data / "corpora"),
+            seen=str(data / "seen"),
             staging=str(data / "staging"),
         )
         build(task, lambda *_, **__: None)

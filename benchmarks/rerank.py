@@ -13,13 +13,13 @@ import itertools
 import statistics
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+import ir_measures
 import numpy as np
 import numpy.typing as npt
 from fusion import by_spans
-from measures import ndcg, read_judgements, read_lines
 from services import running_services
 
 from query_service.config import AskConfig
@@ -29,6 +29,7 @@ from query_service.question import Question, detect
 from query_service.rerankers import BUILT_IN
 from query_service.rerankers.base import Retrieved
 from query_service.stop import Stop
+from rag_client.evaluation import collection
 from rag_papers.persist.caching import BYPASS, USE, CachePolicy
 from rag_papers.persist.index_store import OpenIndex
 from rag_papers.persist.model_store import ModelStore
@@ -97,37 +98,41 @@ WAYS: dict[str, Callable[[Features], float]] = {
 }
 
 
-def main(directory: Path, split: str) -> None:
+def main(directory: Path, split: str | None) -> None:
     with running_services() as services:
         job = services.ingest.ingest(directory, corpus="benchmark")
         index = OpenIndex(services.data / "indexes" / job.result.index.corpus_id)
         by_passage = (directory / "answer_spans.jsonl").exists()
-        judgements = by_spans(directory, index) if by_passage else read_judgements(directory / f"qrels/{split}.tsv")
-        queries = [row for row in read_lines(directory / "queries.jsonl") if row["_id"] in judgements]
+        records = [index.passage(position) for position in range(index.manifest.passage_count)]
+        judged = collection.read(directory, split)
+        judgements = by_spans(directory, records) if by_passage else judged.judgements
+        queries = {query_id: text for query_id, text in judged.queries.items() if query_id in judgements}
         paths = DataPaths.of(Settings.load({"data_dir": str(services.data)}))
         store = SqliteStore(paths.cache_db)
         encoders = Encoders(store, ModelStore(paths.models))
 
-        def judge(query_id: str, passages: Sequence[RankedPassage], scores: Sequence[float]) -> float:
+        def ranked(passages: Sequence[RankedPassage], scores: Sequence[float]) -> dict[str, float]:
             order = sorted(zip(scores, passages, strict=True), key=lambda pair: (-pair[0], pair[1].candidate.position))
             names = [p.record.passage_id if by_passage else p.record.document_id for _, p in order]
-            return ndcg(list(dict.fromkeys(names)), judgements[query_id])
+            return {name: -float(rank) for rank, name in enumerate(dict.fromkeys(names))}
 
-        values: dict[str, list[float]] = {label: [] for label in [*BUILT_IN, *WAYS]}
-        for row in queries:
-            retrieved = retrieve(index, encoders, row["text"], USE)
+        runs: dict[str, dict[str, dict[str, float]]] = {label: {} for label in [*BUILT_IN, *WAYS]}
+        for query_id, text in queries.items():
+            retrieved = retrieve(index, encoders, text, USE)
             for label, reranker in BUILT_IN.items():
-                values[label].append(judge(row["_id"], retrieved.passages, reranker.scores(retrieved)))
+                runs[label][query_id] = ranked(retrieved.passages, reranker.scores(retrieved))
             found = [features(retrieved, passage) for passage in retrieved.passages]
             for label, way in WAYS.items():
-                values[label].append(judge(row["_id"], retrieved.passages, [way(one) for one in found]))
+                runs[label][query_id] = ranked(retrieved.passages, [way(one) for one in found])
+        values = {label: by_query(run, judgements) for label, run in runs.items()}
         print(f"{directory.name}: {len(queries)} queries, {index.manifest.passage_count} passages")
         for label, scores in values.items():
-            gain = np.array(scores) - values["none"]
+            gain = scores - values["none"]
             low, high = interval(gain)
-            print(f"  {label:34s} {statistics.mean(scores):.4f}  {gain.mean():+.4f} [{low:+.4f}, {high:+.4f}]")
+            print(f"  {label:34s} {scores.mean():.4f}  {gain.mean():+.4f} [{low:+.4f}, {high:+.4f}]")
         for label, policy in (("embedding the sentences", BYPASS), ("with their vectors cached", USE)):
-            print(f"  best-sentence, median: {cost(index, encoders, queries[:TIMED], policy):.1f} ms {label}")
+            median = cost(index, encoders, list(queries.values())[:TIMED], policy)
+            print(f"  best-sentence, median: {median:.1f} ms {label}")
         store.close()
 
 
@@ -154,6 +159,14 @@ def retrieve(index: OpenIndex, encoders: Encoders, text: str, policy: CachePolic
     )
 
 
+def by_query(
+    run: Mapping[str, Mapping[str, float]], judgements: Mapping[str, Mapping[str, int]]
+) -> npt.NDArray[np.float64]:
+    """nDCG@10 of every query, in the order of `run`."""
+    values = {one.query_id: one.value for one in ir_measures.iter_calc([ir_measures.nDCG @ 10], judgements, run)}
+    return np.array([values[query_id] for query_id in run])
+
+
 def interval(gain: npt.NDArray[np.float64]) -> tuple[float, float]:
     """Between which two values the mean gain lies in 95 % of the resamples."""
     generator = np.random.default_rng(0)
@@ -162,11 +175,11 @@ def interval(gain: npt.NDArray[np.float64]) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def cost(index: OpenIndex, encoders: Encoders, queries: Sequence[dict[str, str]], policy: CachePolicy) -> float:
+def cost(index: OpenIndex, encoders: Encoders, queries: Sequence[str], policy: CachePolicy) -> float:
     """Median milliseconds of one rerank, the query's vector being known already."""
     times = []
-    for row in queries:
-        retrieved = retrieve(index, encoders, row["text"], policy)
+    for text in queries:
+        retrieved = retrieve(index, encoders, text, policy)
         start = time.perf_counter()
         BUILT_IN["best-sentence"].scores(retrieved)
         times.append((time.perf_counter() - start) * 1000)
@@ -174,4 +187,4 @@ def cost(index: OpenIndex, encoders: Encoders, queries: Sequence[dict[str, str]]
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else "test")
+    main(Path(sys.argv[1]), sys.argv[2] if len(sys.argv) > 2 else None)

@@ -77,10 +77,10 @@ def write_postings(builder: store.IndexBuilder) -> None:
 def publish(builder: store.IndexBuilder, count: int, indexes: Path) -> Path:
     """Adds random vectors, and publishes; the directory of the index."""
     generator = np.random.default_rng(1)
-    vectors = builder.create_vectors(count, DIM)
-    for start in range(0, count, _ROWS):
-        rows = generator.standard_normal((min(_ROWS, count - start), DIM), np.float32)
-        vectors[start : start + len(rows)] = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    with builder.vectors(DIM) as vectors:
+        for start in range(0, count, _ROWS):
+            rows = generator.standard_normal((min(_ROWS, count - start), DIM), np.float32)
+            vectors.append(rows / np.linalg.norm(rows, axis=1, keepdims=True))
     manifest = builder.finish(
         corpus_id=CORPUS_ID,
         document_count=count,

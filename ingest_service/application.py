@@ -46,7 +46,7 @@ class IngestApplication(Application):
         except BlockingIOError:
             self._lock.close()
             raise OSError(f"another IngestService writes to {self._paths.ingest_lock.parent}") from None
-        for directory in (self._paths.corpora, self._paths.job_log.parent):
+        for directory in (self._paths.corpora, self._paths.seen, self._paths.job_log.parent):
             await asyncio.to_thread(remove_temporaries, directory)
         servicer = IngestServicer(
             settings=self._settings,

@@ -70,6 +70,13 @@ def job_message(job: Job) -> pb.Job:
                 embed_hits=job.result.embed_hits,
                 embed_misses=job.result.embed_misses,
                 unchanged=job.result.unchanged,
+                files_scanned=job.result.files.scanned,
+                files_new=job.result.files.new,
+                files_changed=job.result.files.changed,
+                files_unchanged=job.result.files.unchanged,
+                files_deleted=job.result.files.deleted,
+                files_skipped=job.result.files.skipped,
+                files_failed=job.result.files.failed,
             )
         )
     return message

@@ -1,13 +1,15 @@
 """Content identity: what makes two corpora the same."""
 
 import hashlib
-from collections.abc import Iterable
-from pathlib import PurePosixPath
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping
 
 from ingest_service import readers
 from ingest_service.chunking import CHUNKER
 from ingest_service.readers.document import ByteSource
-from ingest_service.scan import Scan, open_regular
+from ingest_service.scan import Scan, SourceFile, Stamp, open_regular, suffix_of
+from ingest_service.seen import SeenFiles
 from rag_papers.persist.hashing import Canonical, digest
 from rag_papers.persist.index_store import FORMAT, FileError
 from rag_papers.retrieval.analysis import ANALYZER
@@ -45,21 +47,37 @@ class DigestingFile:
         return data
 
 
-def file_digests(scan: Scan) -> dict[str, bytes]:
-    """The digest of every readable file by its path."""
+def file_digests(scan: Scan, seen: SeenFiles, on_progress: Callable[[int], None]) -> dict[str, bytes]:
+    """The digest of every readable file by its path; those that have been `seen` as they are need not be read.
+
+    `on_progress` is told of how many files it is known.
+    """
     digests: dict[str, bytes] = {}
-    for source in scan.files:
-        try:
-            with open_regular(source.location) as file:
-                digests[source.path] = DigestingFile(file).digest()
-        except OSError:  # what cannot be read is reported when it is parsed
-            continue
+    for number, source in enumerate(scan.files, start=1):
+        digest = seen.digest(source.path, source.stamp) or _read(source, seen)
+        if digest is not None:
+            digests[source.path] = digest
+        on_progress(number)
     return digests
+
+
+def _read(source: SourceFile, seen: SeenFiles) -> bytes | None:
+    begin = time.time_ns()
+    try:
+        with open_regular(source.location) as file:
+            stamp = Stamp.of(os.fstat(file.fileno()))
+            digest = DigestingFile(file).digest()
+            if Stamp.of(os.fstat(file.fileno())) != stamp:  # it is read once more, and reported if it still changes
+                return None
+    except OSError:  # what cannot be read is reported when it is parsed
+        return None
+    seen.note(source.path, stamp, digest, begin)
+    return digest
 
 
 def corpus_id(
     scan: Scan,
-    digests: dict[str, bytes],
+    digests: Mapping[str, bytes],
     encoder: Encoder,
     max_file_bytes: int,
     *,
@@ -73,13 +91,14 @@ def corpus_id(
     approximate index of its vectors.
     """
     unread = [(error.path, error.reason) for error in (*scan.errors, *unsettled)]
-    suffixes = {PurePosixPath(source.path).suffix.lower() for source in scan.files}
+    suffixes = {suffix_of(source.path) for source in scan.files}
     unread += [(source.path, "UNREADABLE") for source in scan.files if source.path not in digests]
     shape: dict[str, Canonical] = {"graph": GRAPH} if graph else {}
     return digest(
         shape
         | {
             "format": FORMAT,
+            "sources": 1,
             "readers": [[suffix, readers.identity(suffix)] for suffix in sorted(suffixes)],
             "chunker": CHUNKER,
             "analyzer": ANALYZER,

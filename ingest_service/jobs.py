@@ -218,6 +218,7 @@ class JobManager:
     async def _attempt(self, job: Job, staging: Path) -> JobResult:
         task = Task(
             corpus_dir=job.corpus_dir,
+            corpus=job.corpus,
             model_name=job.model_name,
             model_download=self._settings.model_download,
             encoder_precision=self._settings.encoder_precision,
@@ -232,6 +233,8 @@ class JobManager:
                 CacheLimits.of(self._settings, memory=False).tables[CacheTable.EMBEDDINGS]
             ),
             indexes=str(self._paths.indexes),
+            corpora=str(self._paths.corpora),
+            seen=str(self._paths.seen),
             models=str(self._paths.models),
             staging=str(staging),
         )
@@ -242,7 +245,7 @@ class JobManager:
                 lambda update: self._update(job.job_id, update),
                 self._settings.worker_silence_seconds,
             )
-            if result := await self._publish(job, Outcome(**done), staging):
+            if result := await self._publish(job, Outcome.of(done), staging):
                 return result
 
     async def _publish(self, job: Job, outcome: Outcome, staging: Path) -> JobResult | None:
@@ -265,8 +268,8 @@ class JobManager:
     async def _published(self, job: Job) -> JobResult | None:
         """The result of a job that had published its index when the service was killed."""
         try:
-            outcome = Outcome(**job.outcome) if job.outcome else None
-        except TypeError:  # of another version of the service
+            outcome = Outcome.of(job.outcome) if job.outcome else None
+        except (TypeError, KeyError):  # of another version of the service
             return None
         return await self._versions.published(job, outcome) if outcome else None
 

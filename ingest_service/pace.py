@@ -12,7 +12,7 @@ _FEWEST_BATCHES = 5  # of a model so slow that a window holds no more
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Speed:
-    """What to tell people. Both are None until two batches have been computed."""
+    """What to tell people. Both are None until two batches have been computed, the remaining time until all is read."""
 
     passages_per_second: float | None = None
     """Passages that the model embedded in a second; those found in the cache do not count."""
@@ -32,17 +32,28 @@ class _Batch:
 class Pace:
     """Measures the embedding over its last ten seconds, from the end of its first batch on: before, the model loads.
 
+    While papers are still being read nobody knows how much there is to do, and no remaining time is told.
+
     Work is measured in characters of what the model computes, because batches come in order of length: passages a
     second fall from the first batch to the last. What the cache had does not count as work. What is still to be looked
     up there counts as if all of it had to be computed, each as long as those before it on average: the estimate may
     turn out too long, as when a job resumes, not too short.
     """
 
-    def __init__(self, passages: int) -> None:
-        self._passages = passages
+    def __init__(self) -> None:
+        self._expected: int | None = None
+        self._skipped = 0
         self._batches: deque[_Batch] = deque()
         self._done = Advance()
         self._current = Advance()
+
+    def expect(self, passages: int) -> None:
+        """Notes how many passages there are to embed in all."""
+        self._expected = passages
+
+    def skip(self, passages: int) -> None:
+        """Notes that so many of them need not be looked up."""
+        self._skipped += passages
 
     def advance(self, advance: Advance) -> None:
         """Notes how far the window of passages that is being embedded has come."""
@@ -72,10 +83,10 @@ class Pace:
         waited = time.monotonic() - last.time
         seconds = last.time - first.time + max(0.0, waited - batch_seconds)
         seen = self._done + self._current
-        unseen = (self._passages - seen.passages) * seen.characters / seen.passages
+        speed = Speed(passages_per_second=round((last.passages - first.passages) / seconds, 1))
+        if self._expected is None:
+            return speed
+        unseen = (self._expected - self._skipped - seen.passages) * seen.characters / seen.passages
         work = seen.missing_characters - seen.computed_characters + unseen
         whole = seconds * work / (last.characters - first.characters)
-        return Speed(
-            passages_per_second=round((last.passages - first.passages) / seconds, 1),
-            remaining_seconds=round(max(0.0, whole - min(waited, batch_seconds)), 1),
-        )
+        return dataclasses.replace(speed, remaining_seconds=round(max(0.0, whole - min(waited, batch_seconds)), 1))

@@ -78,4 +78,5 @@ def _result(job: Job, outcome: Outcome, manifest: Manifest, version: Version) ->
         embed_hits=outcome.embed_hits,
         embed_misses=outcome.embed_misses,
         unchanged=version.job_id != job.job_id,
+        files=outcome.files,
     )

@@ -6,13 +6,38 @@ import os
 import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, Self
 
 from ingest_service.readers import BY_LINE, SUFFIXES
 from rag_papers.persist.index_store import FileError
 
 BEIR_CORPUS = "corpus.jsonl"
 """The papers of a directory in BEIR layout; other .jsonl files beside it are its questions."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stamp:
+    """What the file system says of a file without its being read: writing to the file changes it."""
+
+    device: int
+    inode: int
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    """When the content was changed last, as anyone may set it; nanoseconds since the epoch."""
+    ctime_ns: int
+    """When content, name or rights were changed last; nobody can set it."""
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Self:
+        """The stamp in what `stat` returns."""
+        return cls(
+            device=status.st_dev,
+            inode=status.st_ino,
+            size=status.st_size,
+            mtime_ns=status.st_mtime_ns,
+            ctime_ns=status.st_ctime_ns,
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -23,8 +48,8 @@ class SourceFile:
     """Relative to the corpus directory, with slashes."""
     location: Path
     """Where it lies, links resolved."""
-    size: int
-    """Bytes, when it was found."""
+    stamp: Stamp
+    """When it was found."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,6 +89,11 @@ def scan(root: Path, max_file_bytes: float = math.inf) -> Scan:
     )
 
 
+def suffix_of(path: str) -> str:
+    """The suffix that tells a file's format, in lower case."""
+    return PurePosixPath(path).suffix.lower()
+
+
 def has_papers(root: Path) -> bool:
     """Whether a file below `root` has a supported suffix."""
     return any(_is_paper(name, names) for _, names, _ in _walk(root) for name in names)
@@ -89,7 +119,7 @@ def _walk(
 
 
 def _is_paper(name: str, siblings: list[str]) -> bool:
-    suffix = PurePosixPath(name).suffix.lower()
+    suffix = suffix_of(name)
     if name.startswith(".") or suffix not in SUFFIXES:
         return False
     return suffix != ".jsonl" or name == BEIR_CORPUS or BEIR_CORPUS not in siblings
@@ -111,9 +141,9 @@ def _examine(root: Path, path: str, max_file_bytes: float) -> SourceFile | FileE
         return FileError(path=path, reason="NOT_A_FILE", message="it is a link to a directory, which is not followed")
     if not stat.S_ISREG(status.st_mode):
         return FileError(path=path, reason="NOT_A_FILE", message="it is not a regular file")
-    if status.st_size > max_file_bytes and PurePosixPath(path).suffix.lower() not in BY_LINE:
+    if status.st_size > max_file_bytes and suffix_of(path) not in BY_LINE:
         return FileError(path=path, reason="TOO_LARGE", message=f"it has more than {max_file_bytes} bytes")
-    return SourceFile(path=path, location=location, size=status.st_size)
+    return SourceFile(path=path, location=location, stamp=Stamp.of(status))
 
 
 def _shown(path: str) -> str:

@@ -3,10 +3,10 @@
 import dataclasses
 import json
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from ingest_service.pace import Pace
-from rag_papers.persist.job_log import JobStage
+from rag_papers.persist.job_log import FileCounts, JobStage
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -14,6 +14,8 @@ class Task:
     """All that a worker needs to know. Paths are absolute."""
 
     corpus_dir: str
+    corpus: str
+    """The corpus that the index is for: its active version tells which files are new."""
     model_name: str
     model_download: bool
     encoder_precision: str
@@ -28,6 +30,10 @@ class Task:
     embedding_limits: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     """Fields of TableLimits."""
     indexes: str
+    corpora: str
+    """Where the pointers of the corpora lie."""
+    seen: str
+    """Where is remembered which files have been read."""
     models: str
     """Where frozen models lie."""
     staging: str
@@ -43,6 +49,12 @@ class Outcome:
     """False if exactly this index is published and intact, so that there is nothing to move."""
     embed_hits: int
     embed_misses: int
+    files: FileCounts
+
+    @classmethod
+    def of(cls, document: Mapping[str, Any]) -> Self:
+        """The outcome that `dataclasses.asdict` made `document` of."""
+        return cls(**{**document, "files": FileCounts(**document["files"])})
 
 
 class Report(Protocol):

@@ -41,6 +41,8 @@ class Answer:
     path: tuple[Step, ...]
     steps_skipped: tuple[Step, ...]
     """Left out, or broken off, for want of time."""
+    query_parts: int
+    """Parts that the question was embedded in; 0 where vectors had no weight."""
     context_chars: int
     repair_used: bool
     config: AskConfig
@@ -71,6 +73,7 @@ class Answer:
             intent=task.question.intent,
             path=ran.path,
             steps_skipped=ran.skipped,
+            query_parts=max(ranking.query_parts for ranking in ran.rankings),
             context_chars=best.context_chars,
             repair_used=best.repair > 0,
             config=task.config,

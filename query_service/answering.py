@@ -85,6 +85,15 @@ class Answerer:
             reranker=self._rerankers.of(ask.config.reranker),
         )
 
+    def known_means(self, ask: Ask) -> Means | None:
+        """What `means` would say, if that can be told within microseconds."""
+        opened = self._catalog.known(ask.corpus, ask.corpus_id)
+        generator = self._generators.known(ask.config.generator)
+        reranker = self._rerankers.known(ask.config.reranker)
+        if not opened or not generator or not reranker:
+            return None
+        return Means(opened=opened, generator=generator, reranker=reranker)
+
     def answer(
         self, ask: Ask, means: Means, policy: CachePolicy, stop: Stop, listener: Listener = to_nobody
     ) -> Answered:

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from concurrent.futures import ThreadPoolExecutor
 
 import grpc
 
@@ -10,14 +9,16 @@ from query_service.answering import Answerer
 from query_service.asking import Asker
 from query_service.catalog import Catalog
 from query_service.config import Defaults
-from query_service.convert import AnswerCodec
+from query_service.convert import answer_bytes
 from query_service.encoders import Encoders
 from query_service.generators import GENERATORS, Generators
 from query_service.rerankers import Rerankers
 from query_service.searching import Searcher
 from query_service.servicer import SERVICE_NAME, QueryServicer
+from query_service.workers import Workers
 from rag_papers.errors import GeneratorUnavailable, InvalidRequest
 from rag_papers.persist.cache_limits import CacheLimits
+from rag_papers.persist.claims import Claims
 from rag_papers.persist.corpora import Corpora
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.paths import DataPaths
@@ -46,29 +47,37 @@ class QueryApplication(Application):
         self._rerankers = Rerankers()
         self._generators = Generators(settings)
         self._defaults = Defaults(reranker=settings.reranker, generator=settings.generator)
-        self._executor = ThreadPoolExecutor(settings.query_threads, thread_name_prefix="query")
+        self._claims = Claims(paths.claims)
+        self._workers = Workers(settings.query_threads)
 
     async def start(self, server: grpc.aio.Server) -> None:
         """Registers the servicer, and begins to load the models of the corpora in the background."""
         answerer = Answerer(self._catalog, self._encoders, self._rerankers, self._generators, self._store)
         servicer = QueryServicer(
-            asker=Asker(answerer, self._store, AnswerCodec()),
+            asker=Asker(
+                answerer=answerer,
+                store=self._store,
+                claims=self._claims,
+                workers=self._workers,
+                encode=answer_bytes,
+            ),
             searcher=Searcher(self._catalog, self._encoders, self._store),
             store=self._store,
-            executor=self._executor,
+            workers=self._workers,
             max_query_chars=self._max_query_chars,
             defaults=self._defaults,
         )
         servicer.register(server)
-        self._executor.submit(self._warm)
+        self._workers.start(self._warm)
 
     async def drain(self) -> None:
         """Every call ends by itself."""
 
     async def close(self) -> None:
         """Ends the threads and closes the cache."""
-        await asyncio.to_thread(self._executor.shutdown, cancel_futures=True)
+        await asyncio.to_thread(self._workers.close)
         await asyncio.to_thread(self._catalog.close)
+        self._claims.close()
         self._store.close()
 
     def _warm(self) -> None:

@@ -1,95 +1,139 @@
-"""Asking: the answer cache before the answering."""
+"""Asking: the answer cache before the answering, and one answering for all who ask the same at once."""
 
 import dataclasses
+import functools
 import logging
-from collections.abc import Mapping
-from typing import Generic, Protocol, TypeVar
+from collections.abc import Callable, Mapping
 
 from query_service.answer import Answer
 from query_service.answering import PIPELINE, Answerer, Ask, Means
 from query_service.events import Listener, to_nobody
+from query_service.flights import Flights
 from query_service.retrieving import CacheUse, age_ms, approximately
 from query_service.stop import Stop
+from query_service.workers import Workers
 from rag_papers.persist.answer_cache import AnswerCache, AnswerKey
+from rag_papers.persist.caching import BYPASS, CachePolicy
+from rag_papers.persist.claims import Claims
 from rag_papers.persist.sqlite_store import SqliteStore
 
 logger = logging.getLogger(__name__)
 
-ResponseT = TypeVar("ResponseT")
-ResponseT_co = TypeVar("ResponseT_co", covariant=True)
-
-
-class Codec(Protocol[ResponseT_co]):
-    """How answers are stored. A hit and a miss give the same, because both are decoded from the same bytes."""
-
-    def encode(self, answer: Answer) -> bytes:
-        """The bytes to store."""
-
-    def decode(self, data: bytes) -> ResponseT_co:
-        """What the caller gets. Raises ValueError if `data` is not what `encode` makes."""
+_MARK = b"answer 1\n"
+"""What every stored answer begins with; changed when `encode` makes other bytes of an equal answer."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Asked(Generic[ResponseT]):
+class Asked:
     """An answer, and what belongs to this call alone."""
 
-    response: ResponseT
+    data: bytes
+    """What `encode` made of the answer."""
     corpus: str
     cache: CacheUse
-    timings_ms: Mapping[str, float]
-    """By step; empty for a cached answer."""
+    timings_ms: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    """By step; empty for an answer that was not made for this call."""
+    is_complete: bool = True
+    """Another caller can be given it."""
 
 
-class Asker(Generic[ResponseT]):
-    """Answers questions. Safe to use from several threads."""
+class Asker:
+    """Answers questions, on the event loop; what takes time is done by `workers`."""
 
-    def __init__(self, answerer: Answerer, store: SqliteStore, codec: Codec[ResponseT]) -> None:
+    def __init__(
+        self,
+        *,
+        answerer: Answerer,
+        store: SqliteStore,
+        claims: Claims,
+        workers: Workers,
+        encode: Callable[[Answer], bytes],
+    ) -> None:
+        """`encode` makes the bytes that are stored and given out: a hit and a miss have the same."""
         self._answerer = answerer
         self._answers = AnswerCache(store)
-        self._codec = codec
+        self._flights = Flights[Asked](claims)
+        self._workers = workers
+        self._encode = encode
 
-    def ask(self, ask: Ask, stop: Stop, listener: Listener = to_nobody) -> Asked[ResponseT]:
+    def stored(self, ask: Ask) -> Asked | None:
+        """The stored answer, if it may be given and is at hand: in tens of microseconds, without a thread."""
+        if not ask.policy.read:
+            return None
+        means = self._answerer.known_means(ask)
+        return self._stored(_key(ask, means), means) if means else None
+
+    async def ask(self, ask: Ask, stop: Stop, listener: Listener = to_nobody) -> Asked:
         """The answer, from the cache where the policy allows it. Raises RagError.
 
-        `listener` is told of a plan that runs, and of nothing if none does.
+        Of equal calls one makes the answer. `listener` is told of a plan that runs for this call, and of nothing if
+        none does.
         """
-        stop.check()
-        means = self._answerer.means(ask)
+        if stored := self.stored(ask):
+            return stored
+        means = await self._workers.run(functools.partial(self._answerer.means, ask), stop)
         key = _key(ask, means)
-        corpus = means.opened.corpus
-        if ask.policy.read and (stored := self._stored(key)):
-            response, age = stored
-            return Asked(response=response, corpus=corpus, cache=CacheUse(answer_hit=True, age_ms=age), timings_ms={})
         policy = means.opened.caching(ask.policy)
+        work = functools.partial(
+            self._workers.run, functools.partial(self._made, ask, means, key, policy, stop, listener), stop
+        )
+        if ask.policy == BYPASS:
+            return await work()
+        # A refresh is content with what another one makes, and with nothing else.
+        flight = key.digest() + bytes([ask.policy.read])
+        asked, own = await self._flights.fly(flight, stop, work, lambda made: made.is_complete)
+        if own:
+            return asked
+        return dataclasses.replace(asked, corpus=means.opened.corpus, cache=CacheUse(answer_hit=True), timings_ms={})
+
+    def _made(
+        self, ask: Ask, means: Means, key: AnswerKey, policy: CachePolicy, stop: Stop, listener: Listener
+    ) -> Asked:
+        if policy.read and (stored := self._stored(key, means)):
+            return stored
         answered = self._answerer.answer(ask, means, policy, stop, listener)
-        data = self._codec.encode(answered.answer)
-        if policy.write and answered.answer.is_complete:
-            self._answers.put(key, data)
+        data = self._encode(answered.answer)
+        is_complete = answered.answer.is_complete
+        if policy.write and is_complete:
+            self._answers.put(key, _MARK + data)
         return Asked(
-            response=self._codec.decode(data), corpus=corpus, cache=answered.cache, timings_ms=answered.timings_ms
+            data=data,
+            corpus=means.opened.corpus,
+            cache=answered.cache,
+            timings_ms=answered.timings_ms,
+            is_complete=is_complete,
         )
 
-    def _stored(self, key: AnswerKey) -> tuple[ResponseT, int] | None:
+    def _stored(self, key: AnswerKey, means: Means) -> Asked | None:
         entry = self._answers.get(key)
         if entry is None:
             return None
-        try:
-            return self._codec.decode(entry.value), age_ms(entry.created)
-        except ValueError as error:
-            logger.warning("a cached answer is damaged and ignored: %s", error)
+        if not entry.value.startswith(_MARK):
+            logger.warning("a cached answer is damaged and ignored")
             return None
+        return Asked(
+            data=entry.value[len(_MARK) :],
+            corpus=means.opened.corpus,
+            cache=CacheUse(answer_hit=True, age_ms=age_ms(entry.created)),
+        )
 
 
 def _key(ask: Ask, means: Means) -> AnswerKey:
     index = means.opened.index
+    approximate = approximately(index, ask.filter, ask.config.exact)
+    return _remembered_key(ask, index.corpus_id, approximate, means.generator.identity, means.reranker.identity)
+
+
+@functools.lru_cache(4096)
+def _remembered_key(ask: Ask, corpus_id: str, approximate: bool, generator: str, reranker: str) -> AnswerKey:
     return AnswerKey(
         query=ask.query,
         intent=ask.intent,
-        corpus_id=index.corpus_id,
+        corpus_id=corpus_id,
         filter=ask.filter,
-        approximate=approximately(index, ask.filter, ask.config.exact),
+        approximate=approximate,
         config=dataclasses.asdict(ask.config),
-        generator=means.generator.identity,
-        reranker=means.reranker.identity,
+        generator=generator,
+        reranker=reranker,
         pipeline=PIPELINE,
     )

@@ -3,6 +3,7 @@
 import dataclasses
 import logging
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +11,15 @@ from pathlib import Path
 from query_service.integrity import AT_ONCE_BYTES, BackgroundChecks, CheckedIndex, Unusable
 from rag_papers.errors import FormatUnsupported, IndexDamaged, IndexNotFound
 from rag_papers.persist.caching import CachePolicy
-from rag_papers.persist.corpora import Corpora, Corpus, select
+from rag_papers.persist.corpora import Corpora, Corpus, Stamp, select
 from rag_papers.persist.index_store import OpenIndex
 from rag_papers.retrieval.analysis import ANALYZER
 
 logger = logging.getLogger(__name__)
 
 _MAX_OPEN = 8  # indexes kept open; each costs a few file mappings
+_MAX_KNOWN = 256  # names that are remembered
+_TRUSTED_SECONDS = 0.1  # how long the files of an index count as unchanged where nothing but stored answers rest on it
 
 _Stamp = tuple[tuple[str, int, int, int], ...]
 
@@ -29,6 +32,8 @@ class Opened:
     index: OpenIndex
     is_sound: bool
     """Every file of the index was found as it was published; only then may be cached what it says."""
+    stands_in: bool = False
+    """It is an older version than the active one, which cannot be opened."""
 
     def caching(self, policy: CachePolicy) -> CachePolicy:
         """What a call that was allowed `policy` may do with the caches."""
@@ -50,6 +55,7 @@ class Catalog:
         self._lock = threading.Lock()
         self._open: OrderedDict[str, tuple[_Stamp, CheckedIndex]] = OrderedDict()
         self._checks = BackgroundChecks()
+        self._known: dict[tuple[str, str], _Known] = {}
         self._reported: set[tuple[str, str]] = set()
 
     def find(self, corpus: str = "", corpus_id: str = "") -> Opened:
@@ -59,16 +65,35 @@ class Catalog:
         asked for by its id never is replaced. Raises NoIndex, CorpusNotFound, IndexNotFound, IndexDamaged,
         FormatUnsupported.
         """
+        before = self._corpora.stamp()
         known = self._corpora.all()
         while True:
             try:
-                return self._found(known, corpus, corpus_id)
+                opened = self._found(known, corpus, corpus_id)
+                self._remember(corpus, corpus_id, opened, before)
+                return opened
             except (IndexNotFound, IndexDamaged):
                 # Between reading a pointer and opening what it names, that version may have been deleted.
                 latest = self._corpora.all()
                 if latest == known:
                     raise
                 known = latest
+
+    def known(self, corpus: str = "", corpus_id: str = "") -> Opened | None:
+        """What `find` would find, if that can be told within microseconds; the caller need not be in a thread.
+
+        A pointer that changed is seen at once. Damage to the files may go unseen for a tenth of a second: enough for
+        what was stored when they were sound.
+        """
+        known = self._known.get((corpus, corpus_id))
+        if known is None or known.checked.fault or known.pointers != self._corpora.stamp():
+            return None
+        now = time.monotonic()
+        if now - known.looked > _TRUSTED_SECONDS:
+            if _stamp(known.opened.index.directory) != known.files:
+                return None
+            known.looked = now
+        return known.opened
 
     def close(self) -> None:
         """Ends the checks."""
@@ -88,6 +113,18 @@ class Catalog:
             return _named(corpus, self._opened(version.corpus_id))
         return self._active(corpus)
 
+    def _remember(self, corpus: str, corpus_id: str, opened: Opened, pointers: Stamp | None) -> None:
+        """Remembers what was found while the pointers were as `pointers` says, if they still are."""
+        with self._lock:
+            files, checked = self._open.get(opened.index.corpus_id, (None, None))
+            self._known.pop((corpus, corpus_id), None)
+            # An older version that stands in for the active one does so only until that is repaired.
+            if opened.stands_in or not files or not checked or not pointers or pointers != self._corpora.stamp():
+                return
+            self._known[corpus, corpus_id] = _Known(opened=opened, checked=checked, files=files, pointers=pointers)
+            if len(self._known) > _MAX_KNOWN:
+                del self._known[next(iter(self._known))]
+
     def _active(self, corpus: Corpus) -> Opened:
         active = corpus.active.corpus_id
         older = [version.corpus_id for version in corpus.versions() if version.corpus_id != active]
@@ -101,7 +138,7 @@ class Catalog:
             if failure and (active, corpus_id) not in self._reported:
                 self._reported.add((active, corpus_id))
                 logger.warning("corpus %r answers from its older version %s: %s", corpus.name, corpus_id, failure)
-            return _named(corpus, checked)
+            return _named(corpus, checked, stands_in=failure is not None)
         assert failure is not None
         raise failure
 
@@ -134,8 +171,20 @@ class Catalog:
             return checked
 
 
-def _named(corpus: Corpus, checked: CheckedIndex) -> Opened:
-    return Opened(corpus=corpus.name, index=checked.index, is_sound=checked.is_sound)
+@dataclasses.dataclass(kw_only=True)
+class _Known:
+    """An index that was found, and what it depends on."""
+
+    opened: Opened
+    checked: CheckedIndex
+    files: _Stamp
+    pointers: Stamp
+    looked: float = 0.0
+    """When the files were last seen to be those, on the monotonic clock."""
+
+
+def _named(corpus: Corpus, checked: CheckedIndex, stands_in: bool = False) -> Opened:
+    return Opened(corpus=corpus.name, index=checked.index, is_sound=checked.is_sound, stands_in=stands_in)
 
 
 def _stamp(directory: Path) -> _Stamp:

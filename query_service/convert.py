@@ -5,12 +5,11 @@ import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 
 from query_service import config
 from query_service.answer import Answer
 from query_service.answering import Ask
-from query_service.asking import Asked
 from query_service.config import AskConfig, Defaults, SearchConfig
 from query_service.evidence import RankedPassage
 from query_service.generators import GENERATORS
@@ -98,79 +97,57 @@ def tables(request: query_pb2.PurgeCacheRequest) -> list[CacheTable]:
     return list(CacheTable) if _ALL in request.tables else [CacheTable(name) for name in request.tables]
 
 
-class AnswerCodec:
-    """Answers as the bytes of an AskResponse without the fields that differ from call to call."""
-
-    def encode(self, answer: Answer) -> bytes:
-        """The bytes to store."""
-        return query_pb2.AskResponse(
-            answer=answer.text,
-            status=query_pb2.AnswerStatus.Value(f"ANSWER_STATUS_{answer.status.name}"),
-            abstain_reason=(
-                query_pb2.AbstainReason.Value(f"ABSTAIN_REASON_{answer.abstain_reason.name}")
-                if answer.abstain_reason
-                else query_pb2.ABSTAIN_REASON_UNSPECIFIED
-            ),
-            sentences=[
-                resources_pb2.AnswerSentence(
-                    text=sentence.text,
-                    citations=[_citation(citation) for citation in sentence.citations],
-                    supported=judged.supported,
-                    support=judged.support,
-                    clashes=[
-                        resources_pb2.SentenceClash.Value(f"SENTENCE_CLASH_{clash.name}") for clash in judged.clashes
-                    ],
-                )
-                for sentence, judged in zip(answer.sentences, answer.judged, strict=True)
-            ],
-            sources=sources(answer.sources),
-            score=answer.score,
-            accepted=answer.accepted,
-            issues=issues(answer.issues),
-            intent=answer.intent,
-            path=answer.path,
-            steps_skipped=answer.steps_skipped,
-            context_chars=answer.context_chars,
-            repair_used=answer.repair_used,
-            config=config_message(answer.config),
-            corpus_id=answer.corpus_id,
-            generator=answer.generator,
-        ).SerializeToString(deterministic=True)
-
-    def decode(self, data: bytes) -> query_pb2.AskResponse:
-        """The response that `encode` made bytes of. Raises ValueError."""
-        try:
-            response = query_pb2.AskResponse.FromString(data)
-        except DecodeError as error:
-            raise ValueError(str(error)) from error
-        if not (response.status and response.answer and response.corpus_id):
-            raise ValueError("it is no answer")
-        return response
-
-
-def ask_response(asked: Asked[query_pb2.AskResponse], trace_id: str) -> query_pb2.AskResponse:
-    """The response to a call: its answer completed by what belongs to the call."""
-    response = asked.response
-    response.cache.CopyFrom(_cache_info(asked.cache))
-    response.timings_ms.update(asked.timings_ms)
-    response.corpus = asked.corpus
-    response.trace_id = trace_id
-    return response
+def answer_bytes(answer: Answer) -> bytes:
+    """An answer as the bytes of an AskResponse without the fields that differ from call to call."""
+    return query_pb2.AskResponse(
+        answer=answer.text,
+        status=query_pb2.AnswerStatus.Value(f"ANSWER_STATUS_{answer.status.name}"),
+        abstain_reason=(
+            query_pb2.AbstainReason.Value(f"ABSTAIN_REASON_{answer.abstain_reason.name}")
+            if answer.abstain_reason
+            else query_pb2.ABSTAIN_REASON_UNSPECIFIED
+        ),
+        sentences=[
+            resources_pb2.AnswerSentence(
+                text=sentence.text,
+                citations=[_citation(citation) for citation in sentence.citations],
+                supported=judged.supported,
+                support=judged.support,
+                clashes=[resources_pb2.SentenceClash.Value(f"SENTENCE_CLASH_{clash.name}") for clash in judged.clashes],
+            )
+            for sentence, judged in zip(answer.sentences, answer.judged, strict=True)
+        ],
+        sources=sources(answer.sources),
+        score=answer.score,
+        accepted=answer.accepted,
+        issues=issues(answer.issues),
+        intent=answer.intent,
+        path=answer.path,
+        steps_skipped=answer.steps_skipped,
+        query_parts=answer.query_parts,
+        context_chars=answer.context_chars,
+        repair_used=answer.repair_used,
+        config=config_message(answer.config),
+        corpus_id=answer.corpus_id,
+        generator=answer.generator,
+    ).SerializeToString(deterministic=True)
 
 
 def search_response(found: Found, trace_id: str) -> query_pb2.SearchResponse:
     """The response to a search."""
-    return query_pb2.SearchResponse(
+    response = query_pb2.SearchResponse(
         sources=[
             _source(rank, candidate.score, candidate, record)
             for rank, (candidate, record) in enumerate(found.passages, start=1)
         ],
         corpus_id=found.corpus_id,
-        cache=_cache_info(found.cache),
         timings_ms=found.timings_ms,
         trace_id=trace_id,
         corpus=found.corpus,
+        query_parts=found.query_parts,
     )
+    set_cache_info(response.cache, found.cache)
+    return response
 
 
 def stats_response(
@@ -203,6 +180,17 @@ def sources(passages: Sequence[RankedPassage]) -> list[resources_pb2.Source]:
 def issues(found: Sequence[Issue]) -> list[query_pb2.AnswerIssue.ValueType]:
     """What the verifier found wrong."""
     return [query_pb2.AnswerIssue.Value(f"ANSWER_ISSUE_{issue.name}") for issue in found]
+
+
+def set_cache_info(message: resources_pb2.CacheInfo, use: CacheUse) -> None:
+    """Writes what the caches contributed to a call into a message that is empty."""
+    if use.answer_hit:
+        message.answer_hit = True
+    else:
+        message.retrieval_hit = use.retrieval_hit
+        message.embed_hits = use.embed_hits
+        message.embed_misses = use.embed_misses
+    message.age_ms = use.age_ms
 
 
 def _query(text: str, limit: int, wrong: dict[str, str]) -> str:
@@ -329,7 +317,3 @@ def _citation(citation: Citation) -> resources_pb2.Citation:
         end_byte=citation.end_byte,
         quote=citation.quote,
     )
-
-
-def _cache_info(use: CacheUse) -> resources_pb2.CacheInfo:
-    return resources_pb2.CacheInfo(**dataclasses.asdict(use))

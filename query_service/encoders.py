@@ -107,6 +107,8 @@ class CallVectors:
         self._policy = policy
         self._stop = stop
         self._known: dict[str, npt.NDArray[np.float32]] = {}
+        self.query_parts = 0
+        """Parts that the query was embedded in; 0 before it was."""
         self.hits = 0
         """Texts whose vector came from the embedding cache."""
         self.misses = 0
@@ -125,7 +127,9 @@ class CallVectors:
     def query(self, query: str) -> npt.NDArray[np.float32]:
         """(dim,), L2-normalised: of a query longer than the encoder's window the mean of its parts' vectors."""
         encoder = self._encoders.of(self._manifest).encoder
-        mean = self._embedded(_parts(encoder, query)).mean(axis=0)
+        parts = _parts(encoder, query)
+        self.query_parts = len(parts)
+        mean = self._embedded(parts).mean(axis=0)
         length = float(np.linalg.norm(mean))
         return np.asarray(mean / length if length else mean, np.float32)
 

@@ -26,6 +26,8 @@ class Ranking:
     """It came from the retrieval cache."""
     age_ms: int
     """How long ago it was stored; 0 if it was computed now."""
+    query_parts: int = 0
+    """Parts that the query was embedded in; 0 where vectors had no weight."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -76,21 +78,25 @@ def retrieve(
         approximate=approximate,
     )
     stored = cache.get(key) if policy.read else None
-    if stored and _fits(stored[0], index, config.top_k):
-        return Ranking(candidates=stored[0], hit=True, age_ms=age_ms(stored[1]))
+    if stored and _fits(stored.candidates, index, config.top_k):
+        return Ranking(
+            candidates=stored.candidates, hit=True, age_ms=age_ms(stored.created), query_parts=stored.query_parts
+        )
+    used = vectors if config.vector_weight else None
     candidates = search(
         index,
         query,
-        vectors.query(query) if vectors and config.vector_weight else None,
+        used.query(query) if used else None,
         bm25_weight=config.bm25_weight,
         vector_weight=config.vector_weight,
         top_k=config.top_k,
         among=index.positions(filter) if filter else None,
         exact=not approximate,
     )
+    query_parts = used.query_parts if used else 0
     if policy.write:
-        cache.put(key, candidates)
-    return Ranking(candidates=candidates, hit=False, age_ms=0)
+        cache.put(key, candidates, query_parts)
+    return Ranking(candidates=candidates, hit=False, age_ms=0, query_parts=query_parts)
 
 
 def approximately(index: OpenIndex, filter: Filter, exact: bool) -> bool:

@@ -37,6 +37,8 @@ class Found:
     passages: Sequence[tuple[Candidate, PassageRecord]]
     corpus: str
     corpus_id: str
+    query_parts: int
+    """Parts that the query was embedded in; 0 where vectors had no weight."""
     cache: CacheUse
     timings_ms: Mapping[str, float]
 
@@ -63,6 +65,7 @@ class Searcher:
             passages=[(candidate, index.passage(candidate.position)) for candidate in ranking.candidates],
             corpus=opened.corpus,
             corpus_id=index.corpus_id,
+            query_parts=ranking.query_parts,
             cache=CacheUse.of([ranking], vectors),
             timings_ms={"retrieve": (retrieved - start) * 1000},
         )

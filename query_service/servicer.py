@@ -1,11 +1,9 @@
 """The RPCs of QueryService: validate, call, convert."""
 
 import asyncio
-import contextvars
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import Executor
 from typing import Any, TypeVar
 
 import grpc
@@ -13,10 +11,12 @@ import grpc
 from query_service import convert
 from query_service.asking import Asked, Asker
 from query_service.config import Defaults
+from query_service.convert_ask import AskRequests, response_bytes
 from query_service.convert_stream import AskMessages
 from query_service.events import Event
 from query_service.searching import Searcher
 from query_service.stop import Stop
+from query_service.workers import Workers
 from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.rpc.server import trace_id
 from rag_papers.v1 import query_pb2, query_pb2_grpc
@@ -31,35 +31,39 @@ _Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class QueryServicer(query_pb2_grpc.QueryServiceServicer):
-    """Serves calls; what blocks runs in `executor`."""
+    """Serves calls; what blocks is left to `workers`."""
 
     def __init__(
         self,
         *,
-        asker: Asker[query_pb2.AskResponse],
+        asker: Asker,
         searcher: Searcher,
         store: SqliteStore,
-        executor: Executor,
+        workers: Workers,
         max_query_chars: int,
         defaults: Defaults,
     ) -> None:
         self._asker = asker
         self._searcher = searcher
         self._store = store
-        self._executor = executor
+        self._workers = workers
+        self._requests = AskRequests(max_query_chars, defaults)
         self._max_query_chars = max_query_chars
         self._defaults = defaults
 
     def register(self, server: grpc.aio.Server) -> None:
         """Lets `server` serve the calls."""
         query_pb2_grpc.add_QueryServiceServicer_to_server(self, server)
+        # In place of the handler that parses: Ask takes and gives bytes.
+        handler: Any = grpc.unary_unary_rpc_method_handler(self.Ask)
+        server.add_registered_method_handlers(SERVICE_NAME, {"Ask": handler})
 
-    async def Ask(self, request: query_pb2.AskRequest, context: _Context) -> query_pb2.AskResponse:
-        """Answers a question."""
+    async def Ask(self, request: bytes, context: _Context) -> bytes:  # type: ignore[override]  # see register
+        """Answers a question; the request and the response are serialised."""
         start = time.perf_counter()
-        ask = convert.ask(request, self._max_query_chars, self._defaults)
-        asked = await self._blocking(context, lambda stop: self._asker.ask(ask, stop))
-        return _ask_response(asked, start)
+        ask = self._requests.ask(request)
+        asked = self._asker.stored(ask) or await self._asker.ask(ask, _stop(context))
+        return _response(asked, start)
 
     async def AskStream(
         self, request: query_pb2.AskRequest, context: _Context
@@ -74,7 +78,7 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         def listen(event: Event) -> None:
             loop.call_soon_threadsafe(events.put_nowait, event)
 
-        working = asyncio.ensure_future(self._blocking(context, lambda stop: self._asker.ask(ask, stop, listen)))
+        working = asyncio.ensure_future(self._asker.ask(ask, _stop(context), listen))
         working.add_done_callback(lambda _: events.put_nowait(None))
         messages = AskMessages()
         try:
@@ -83,7 +87,7 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
             asked = await working
         finally:
             working.cancel()
-        for message in messages.rest(_ask_response(asked, start)):
+        for message in messages.rest(query_pb2.AskResponse.FromString(_response(asked, start))):
             yield message
 
     async def Search(self, request: query_pb2.SearchRequest, context: _Context) -> query_pb2.SearchResponse:
@@ -137,30 +141,34 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         return query_pb2.VacuumCacheResponse(bytes_before=before, bytes_after=after)
 
     async def _blocking(self, context: _Context, work: Callable[[Stop], _T]) -> _T:
-        """Runs `work` in the executor and lets it know when nobody waits for it any more."""
-        stop = Stop(context.time_remaining())
-        stop.check()
-        context.add_done_callback(lambda ctx: stop.client_left())  # type: ignore[arg-type]  # the stubs forgot Protocol
-        # The context carries the call's trace id into the log lines of the thread.
-        call = contextvars.copy_context()
-        try:
-            return await asyncio.get_running_loop().run_in_executor(self._executor, call.run, work, stop)
-        except asyncio.CancelledError:
-            stop.client_left()
-            raise
+        """Lets a worker do `work`, which is told when nobody waits for it any more."""
+        stop = _stop(context)
+        return await self._workers.run(lambda: work(stop), stop)
 
 
-def _ask_response(asked: Asked[query_pb2.AskResponse], start: float) -> query_pb2.AskResponse:
+def _stop(context: _Context) -> Stop:
+    """When the work of a call must stop."""
+    stop = Stop(context.time_remaining())
+    stop.check()
+    context.add_done_callback(lambda ctx: stop.client_left())  # type: ignore[arg-type]  # the stubs forgot Protocol
+    return stop
+
+
+def _response(asked: Asked, start: float) -> bytes:
     """The response of a call that began at `start`; it is logged."""
-    response = convert.ask_response(asked, trace_id.get())
-    response.timings_ms["total"] = (time.perf_counter() - start) * 1000
-    logger.info(
-        "ask: %s, score %.2f, %s, index %s, answer hit %s, %.0f ms",
-        query_pb2.AnswerStatus.Name(response.status),
-        response.score,
-        response.intent,
-        response.corpus_id,
-        response.cache.answer_hit,
-        response.timings_ms["total"],
-    )
-    return response
+    data = response_bytes(asked, trace_id.get(), start)
+    # Thousands of stored answers a second would cost more to log than to give.
+    level = logging.DEBUG if asked.cache.answer_hit else logging.INFO
+    if logger.isEnabledFor(level):
+        response = query_pb2.AskResponse.FromString(data)
+        logger.log(
+            level,
+            "ask: %s, score %.2f, %s, index %s, answer hit %s, %.0f ms",
+            query_pb2.AnswerStatus.Name(response.status),
+            response.score,
+            response.intent,
+            response.corpus_id,
+            response.cache.answer_hit,
+            response.timings_ms["total"],
+        )
+    return data

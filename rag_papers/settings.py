@@ -172,6 +172,9 @@ class Settings:
         120.0, "how long the endpoint may take for an answer; a call's deadline bounds it too", unit="seconds", low=0.01
     )
     openai_max_tokens: int = _setting(1024, "longest answer of the endpoint", unit="tokens", low=1)
+    query_processes: int = _setting(
+        1, "processes of QueryService, which share its port, the caches and the indexes", unit="processes", low=1
+    )
     query_threads: int = _setting(4, "questions worked on at once", unit="threads", low=1)
     drain_seconds: float = _setting(10.0, "how long calls in flight may take at shutdown", unit="seconds", low=0)
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", check=_log_level)

@@ -26,3 +26,7 @@ class Generators:
         if name not in self._made:
             self._made[name] = GENERATORS[name](self._settings)
         return self._made[name]
+
+    def known(self, name: str) -> Generator | None:
+        """The generator of a valid name, if it is made."""
+        return self._made.get(name)

@@ -40,6 +40,10 @@ class Rerankers:
         """The reranker of a valid name; nothing is ever downloaded. Raises ModelUnavailable."""
         return BUILT_IN[name] if name in BUILT_IN else self._cross_encoder(name)
 
+    def known(self, name: str) -> Reranker | None:
+        """The reranker of a valid name, if nothing has to be opened or read to know it and its identity."""
+        return BUILT_IN.get(name) or self._opened.get(name)
+
     def warm(self, name: str) -> None:
         """Loads what the first question would have to wait for. Raises ModelUnavailable."""
         if name not in BUILT_IN:
@@ -51,6 +55,7 @@ class Rerankers:
             reranker = self._opened.pop(name, None) or CrossEncoderReranker(
                 locate(name.removeprefix(CROSS_ENCODER), download=False, kind="reranking")
             )
+            _ = reranker.identity  # reads the model's files the first time, which `known` must not
             self._opened[name] = reranker
             while len(self._opened) > _MAX_OPEN:
                 del self._opened[next(iter(self._opened))]

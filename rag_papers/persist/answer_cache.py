@@ -1,6 +1,7 @@
 """The answer cache: a serialised answer under everything that it depends on."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 from rag_papers.persist.hashing import digest
@@ -29,6 +30,10 @@ class AnswerKey:
 
     def digest(self) -> bytes:
         """The key in the table."""
+        return self._digest
+
+    @functools.cached_property
+    def _digest(self) -> bytes:
         return digest(
             [
                 "answer",

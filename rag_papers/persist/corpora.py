@@ -3,10 +3,13 @@
 import dataclasses
 import json
 import logging
+import os
 import re
+import time
 import unicodedata
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 from rag_papers.errors import CorpusNotFound, IndexInUse, IndexNotFound, InvalidRequest, NoIndex
 from rag_papers.persist.files import write_atomic
@@ -16,6 +19,10 @@ logger = logging.getLogger(__name__)
 _NAME = re.compile(r"[^\W_][\w .-]{0,63}")
 _SHOWN = 20  # names listed in a message
 _MAX_NAME_BYTES = 200  # with ".json" and a temporary suffix it must fit into a file name
+_SETTLED_NS = 50_000_000  # more than the steps of any file system's clock, which follow the kernel's of 1 to 10 ms
+
+Stamp: TypeAlias = tuple[tuple[int, int, int], ...]
+"""Tells one state of all pointers from another."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -111,6 +118,7 @@ class Corpora:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._cached: dict[str, tuple[tuple[int, int, int], Corpus | None]] = {}
+        self._names: tuple[str, ...] = (str(directory),)
 
     def all(self) -> dict[str, Corpus]:
         """Every corpus by name, as on disk now. A file that is no pointer is reported in the log and left out."""
@@ -125,7 +133,22 @@ class Corpora:
             except FileNotFoundError:  # deleted since it was listed
                 continue
         self._cached = found
+        self._names = (str(self._directory), *(str(self._directory / name) for name in found))
         return {corpus.name: corpus for _, corpus in found.values() if corpus}
+
+    def stamp(self) -> Stamp | None:
+        """Equal stamps, equal pointers since `all` was called last; None if that cannot be told just now.
+
+        A file system's clock stands still for some milliseconds at a time: what has changed within that time might
+        change again without a trace.
+        """
+        try:
+            stats = [os.stat(name) for name in self._names]  # noqa: PTH116 - for every answer; Path.stat is slower
+        except OSError:
+            return None
+        if max(stat.st_mtime_ns for stat in stats) > time.time_ns() - _SETTLED_NS:
+            return None
+        return tuple([(stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats])
 
     def unreadable(self) -> list[str]:
         """The names of the files that `all` leaves out: nobody knows which versions they mean."""

@@ -55,6 +55,24 @@ class JobFailure:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class FileCounts:
+    """What became of the files of a directory, compared with the corpus's version before."""
+
+    scanned: int = 0
+    """Those that are papers by their suffix: new, changed, unchanged and failed together."""
+    new: int = 0
+    changed: int = 0
+    """In their bytes."""
+    unchanged: int = 0
+    deleted: int = 0
+    """In the version before, and not there any more."""
+    skipped: int = 0
+    """No papers."""
+    failed: int = 0
+    """Nothing of them is in the index."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class JobResult:
     """What a job produced."""
 
@@ -62,6 +80,8 @@ class JobResult:
     embed_hits: int
     embed_misses: int
     unchanged: bool
+    files: FileCounts = FileCounts()
+    """All 0 of a job that ran before they were counted."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -124,7 +144,9 @@ class Job:
             values["error"] = JobFailure(**_known(JobFailure, values["error"]))
         if values.get("result"):
             result = _known(JobResult, values["result"])
-            values["result"] = JobResult(**result | {"index": IndexInfo(**_known(IndexInfo, result["index"]))})
+            result["index"] = IndexInfo(**_known(IndexInfo, result["index"]))
+            result["files"] = FileCounts(**_known(FileCounts, result.get("files", {})))
+            values["result"] = JobResult(**result)
         return cls(**values)
 
 

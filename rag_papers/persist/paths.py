@@ -12,6 +12,8 @@ class DataPaths:
 
     cache_db: Path
     """SQLite database of the caches."""
+    claims: Path
+    """Locked by the QueryServices that share the database, for an answer that one of them makes."""
     job_log: Path
     """Append-only job log."""
     indexes: Path
@@ -22,6 +24,8 @@ class DataPaths:
     """One directory per corpus whose papers were uploaded; created by the service that receives them."""
     corpora: Path
     """One pointer file per corpus."""
+    seen: Path
+    """What is remembered of the files of each directory that was ingested."""
     models: Path
     """One directory per frozen model, named by its identity."""
     ingest_lock: Path
@@ -33,14 +37,17 @@ class DataPaths:
         data = settings.data_dir.resolve()
         paths = cls(
             cache_db=settings.cache_dir.resolve() / "cache.db",
+            claims=settings.cache_dir.resolve() / "claims",
             job_log=settings.jobs_dir.resolve() / "jobs.jsonl",
             indexes=data / "indexes",
             staging=data / "indexes" / ".staging",
             uploads=settings.upload_dir.resolve(),
             corpora=data / "corpora",
+            seen=data / "seen",
             models=data / "models",
             ingest_lock=data / "ingest.lock",
         )
-        for directory in (paths.cache_db.parent, paths.job_log.parent, paths.staging, paths.corpora, paths.models):
+        places = (paths.cache_db.parent, paths.job_log.parent, paths.staging, paths.corpora, paths.seen, paths.models)
+        for directory in places:
             directory.mkdir(parents=True, exist_ok=True)
         return paths

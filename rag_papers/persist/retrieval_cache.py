@@ -27,7 +27,19 @@ class RetrievalKey:
 
     def digest(self) -> bytes:
         """The key in the table."""
-        return digest(["retrieval", FUSION, dataclasses.asdict(self)])
+        return digest(["retrieval-2", FUSION, dataclasses.asdict(self)])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredRanking:
+    """A ranking as it was stored."""
+
+    candidates: list[Candidate]
+    """Best first."""
+    query_parts: int
+    """Parts that the query was embedded in; 0 where vectors had no weight."""
+    created: float
+    """When it was stored, seconds since the epoch."""
 
 
 class RetrievalCache:
@@ -36,19 +48,22 @@ class RetrievalCache:
     def __init__(self, store: SqliteStore) -> None:
         self._store = store
 
-    def get(self, key: RetrievalKey) -> tuple[list[Candidate], float] | None:
-        """The ranking, best first, and when it was stored (seconds since the epoch)."""
+    def get(self, key: RetrievalKey) -> StoredRanking | None:
+        """The ranking, if there is one."""
         entry = self._store.get(CacheTable.RETRIEVAL, key.digest())
         if entry is None:
             return None
         try:
-            rows = json.loads(entry.value)
+            query_parts, rows = json.loads(entry.value)
             candidates = [Candidate(*row) for row in rows]
+            if not (isinstance(rows, list) and isinstance(query_parts, int)):
+                raise TypeError("it is no ranking")
         except (ValueError, TypeError) as error:
             logger.warning("a cached ranking is damaged and ignored: %s", error)
             return None
-        return (candidates, entry.created) if isinstance(rows, list) else None
+        return StoredRanking(candidates=candidates, query_parts=query_parts, created=entry.created)
 
-    def put(self, key: RetrievalKey, candidates: list[Candidate]) -> None:
+    def put(self, key: RetrievalKey, candidates: list[Candidate], query_parts: int) -> None:
         """Stores or replaces a ranking."""
-        self._store.put(CacheTable.RETRIEVAL, key.digest(), json.dumps(candidates).encode(), key.corpus_id)
+        value = json.dumps([query_parts, candidates]).encode()
+        self._store.put(CacheTable.RETRIEVAL, key.digest(), value, key.corpus_id)

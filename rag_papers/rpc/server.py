@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 trace_id: contextvars.ContextVar[str] = contextvars.ContextVar("trace_id", default="-")
 """Id of the call that is being served; in every line of the log."""
 
+READY = "ready "
+"""What a server prints on stdout, followed by its address, when it serves."""
+
 T = TypeVar("T")
 
 
@@ -62,12 +65,15 @@ class RunningServer:
         await self._application.close()
 
 
-async def start(application: Application, address: str) -> RunningServer:
-    """Starts serving at `address`; port 0 picks a free one. Raises OSError if it cannot be bound."""
+async def start(application: Application, address: str, *, share_port: bool = False) -> RunningServer:
+    """Starts serving at `address`; port 0 picks a free one. Raises OSError if it cannot be bound.
+
+    With `share_port` other processes may serve there too.
+    """
     server = grpc.aio.server(
         interceptors=[_Errors()],
         options=[
-            ("grpc.so_reuseport", 0),
+            ("grpc.so_reuseport", int(share_port)),
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
             ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ],
@@ -87,8 +93,19 @@ async def start(application: Application, address: str) -> RunningServer:
     return RunningServer(application, server, health_, host, port)
 
 
-def run(application: Callable[[], Application], address: str, settings: Settings) -> int:
+def run(application: Callable[[], Application], address: str, settings: Settings, *, share_port: bool = False) -> int:
     """Serves until SIGTERM or SIGINT, then drains; returns the exit code. Prints `ready HOST:PORT` when it serves."""
+    configure_logging(settings)
+    try:
+        asyncio.run(_serve(application(), address, settings.drain_seconds, share_port))
+    except (RagError, OSError) as error:
+        logger.error("%s", error)
+        return 1
+    return 0
+
+
+def configure_logging(settings: Settings) -> None:
+    """Lets the log go to stderr, with the id of the call in every line."""
     logging.basicConfig(
         level=settings.log_level.upper(),
         stream=sys.stderr,
@@ -96,23 +113,22 @@ def run(application: Callable[[], Application], address: str, settings: Settings
     )
     for handler in logging.getLogger().handlers:
         handler.addFilter(_add_trace_id)
-    try:
-        asyncio.run(_serve(application(), address, settings.drain_seconds))
-    except (RagError, OSError) as error:
-        logger.error("%s", error)
-        return 1
-    return 0
 
 
-async def _serve(application: Application, address: str, grace: float) -> None:
-    stopping = asyncio.Event()
+def on_stop(callback: Callable[[], object]) -> None:
+    """Calls `callback`, in the running loop, at SIGTERM, at SIGINT and, where so agreed, at the end of stdin."""
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stopping.set)
+        loop.add_signal_handler(number, callback)
     if os.environ.get("RAG_EXIT_ON_STDIN_EOF") == "1":
-        _on_end_of_stdin(lambda: loop.call_soon_threadsafe(stopping.set))
-    server = await start(application, address)
-    sys.stdout.write(f"ready {server.address}\n")
+        _on_end_of_stdin(lambda: loop.call_soon_threadsafe(callback))
+
+
+async def _serve(application: Application, address: str, grace: float, share_port: bool) -> None:
+    stopping = asyncio.Event()
+    on_stop(stopping.set)
+    server = await start(application, address, share_port=share_port)
+    sys.stdout.write(f"{READY}{server.address}\n")
     sys.stdout.flush()
     await stopping.wait()
     logger.info("draining")

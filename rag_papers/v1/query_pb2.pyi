@@ -452,6 +452,7 @@ class AskResponse(_message.Message):
     TRACE_ID_FIELD_NUMBER: _builtins.int
     CORPUS_FIELD_NUMBER: _builtins.int
     STEPS_SKIPPED_FIELD_NUMBER: _builtins.int
+    QUERY_PARTS_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
     """The answer: the texts of `sentences` joined by single spaces; on abstention one sentence that says so."""
     status: Global___AnswerStatus.ValueType
@@ -476,6 +477,11 @@ class AskResponse(_message.Message):
     """Id of this call in the service's log."""
     corpus: _builtins.str
     """The corpus that was answered from."""
+    query_parts: _builtins.int
+    """Parts that the query was embedded in: more than 1 where it exceeds the window of the embedding model. Nothing of it is
+    cut off then: the mean of the parts' vectors is what was searched with, which says less of each. 0 where vectors had
+    no weight.
+    """
     @_builtins.property
     def sentences(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.AnswerSentence]:
         """The sentences of the answer in order; empty on abstention."""
@@ -533,10 +539,11 @@ class AskResponse(_message.Message):
         trace_id: _builtins.str = ...,
         corpus: _builtins.str = ...,
         steps_skipped: _abc.Iterable[_builtins.str] | None = ...,
+        query_parts: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "config", b"config"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstain_reason", b"abstain_reason", "accepted", b"accepted", "answer", b"answer", "cache", b"cache", "config", b"config", "context_chars", b"context_chars", "corpus", b"corpus", "corpus_id", b"corpus_id", "generator", b"generator", "intent", b"intent", "issues", b"issues", "path", b"path", "repair_used", b"repair_used", "score", b"score", "sentences", b"sentences", "sources", b"sources", "status", b"status", "steps_skipped", b"steps_skipped", "timings_ms", b"timings_ms", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstain_reason", b"abstain_reason", "accepted", b"accepted", "answer", b"answer", "cache", b"cache", "config", b"config", "context_chars", b"context_chars", "corpus", b"corpus", "corpus_id", b"corpus_id", "generator", b"generator", "intent", b"intent", "issues", b"issues", "path", b"path", "query_parts", b"query_parts", "repair_used", b"repair_used", "score", b"score", "sentences", b"sentences", "sources", b"sources", "status", b"status", "steps_skipped", b"steps_skipped", "timings_ms", b"timings_ms", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -802,12 +809,18 @@ class SearchResponse(_message.Message):
     TIMINGS_MS_FIELD_NUMBER: _builtins.int
     TRACE_ID_FIELD_NUMBER: _builtins.int
     CORPUS_FIELD_NUMBER: _builtins.int
+    QUERY_PARTS_FIELD_NUMBER: _builtins.int
     corpus_id: _builtins.str
     """The version that was searched."""
     trace_id: _builtins.str
     """Id of this call in the service's log."""
     corpus: _builtins.str
     """The corpus that was searched."""
+    query_parts: _builtins.int
+    """Parts that the query was embedded in: more than 1 where it exceeds the window of the embedding model. Nothing of it is
+    cut off then: the mean of the parts' vectors is what was searched with, which says less of each. 0 where vectors had
+    no weight.
+    """
     @_builtins.property
     def sources(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.Source]:
         """Passages, best first."""
@@ -829,10 +842,11 @@ class SearchResponse(_message.Message):
         timings_ms: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         trace_id: _builtins.str = ...,
         corpus: _builtins.str = ...,
+        query_parts: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "corpus", b"corpus", "corpus_id", b"corpus_id", "sources", b"sources", "timings_ms", b"timings_ms", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "corpus", b"corpus", "corpus_id", b"corpus_id", "query_parts", b"query_parts", "sources", b"sources", "timings_ms", b"timings_ms", "trace_id", b"trace_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

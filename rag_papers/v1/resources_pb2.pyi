@@ -345,12 +345,41 @@ class JobResult(_message.Message):
     EMBED_HITS_FIELD_NUMBER: _builtins.int
     EMBED_MISSES_FIELD_NUMBER: _builtins.int
     UNCHANGED_FIELD_NUMBER: _builtins.int
+    FILES_SCANNED_FIELD_NUMBER: _builtins.int
+    FILES_NEW_FIELD_NUMBER: _builtins.int
+    FILES_CHANGED_FIELD_NUMBER: _builtins.int
+    FILES_UNCHANGED_FIELD_NUMBER: _builtins.int
+    FILES_DELETED_FIELD_NUMBER: _builtins.int
+    FILES_SKIPPED_FIELD_NUMBER: _builtins.int
+    FILES_FAILED_FIELD_NUMBER: _builtins.int
     embed_hits: _builtins.int
-    """Passages whose vector was reused, from the embedding cache or from the index that was already published."""
+    """Passages whose vector was reused: from the embedding cache, from an index that is published already, or, without the
+    cache, from an equal passage of this run.
+    """
     embed_misses: _builtins.int
     """Passages whose vector the model computed in this run."""
     unchanged: _builtins.bool
     """True if exactly this index was already the corpus's active one, so that nothing new was published."""
+    files_scanned: _builtins.int
+    """Files with a supported suffix, and what stands where such files could be; the sum of files_new, files_changed,
+    files_unchanged and files_failed.
+    """
+    files_new: _builtins.int
+    """Files that the corpus's version before did not have. That version is the one which was active when the job ran;
+    without one every file is new.
+    """
+    files_changed: _builtins.int
+    """Files whose bytes differ from those in the version before."""
+    files_unchanged: _builtins.int
+    """Files with the same bytes as in the version before, however often they were touched. Unless use_cache is false they
+    are not parsed again, and not even read if size and times are those that are remembered.
+    """
+    files_deleted: _builtins.int
+    """Files of the version before that are not there any more."""
+    files_skipped: _builtins.int
+    """Files passed over, as in Job.files_skipped."""
+    files_failed: _builtins.int
+    """Files that nothing in the index comes from, as in Job.files_failed."""
     @_builtins.property
     def index(self) -> Global___Index:
         """The published index."""
@@ -362,10 +391,17 @@ class JobResult(_message.Message):
         embed_hits: _builtins.int = ...,
         embed_misses: _builtins.int = ...,
         unchanged: _builtins.bool = ...,
+        files_scanned: _builtins.int = ...,
+        files_new: _builtins.int = ...,
+        files_changed: _builtins.int = ...,
+        files_unchanged: _builtins.int = ...,
+        files_deleted: _builtins.int = ...,
+        files_skipped: _builtins.int = ...,
+        files_failed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["index", b"index"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["embed_hits", b"embed_hits", "embed_misses", b"embed_misses", "index", b"index", "unchanged", b"unchanged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embed_hits", b"embed_hits", "embed_misses", b"embed_misses", "files_changed", b"files_changed", "files_deleted", b"files_deleted", "files_failed", b"files_failed", "files_new", b"files_new", "files_scanned", b"files_scanned", "files_skipped", b"files_skipped", "files_unchanged", b"files_unchanged", "index", b"index", "unchanged", b"unchanged"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

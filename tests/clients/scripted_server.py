@@ -116,7 +116,19 @@ def succeeded(revision: int, *, unchanged: bool = False, hits: int = 4, misses: 
         state=JobState.JOB_STATE_SUCCEEDED,
         stage=JobStage.JOB_STAGE_SAVE,
         progress=1.0,
-        result=JobResult(index=index(), embed_hits=hits, embed_misses=misses, unchanged=unchanged),
+        result=JobResult(
+            index=index(),
+            embed_hits=hits,
+            embed_misses=misses,
+            unchanged=unchanged,
+            files_scanned=7,
+            files_new=1,
+            files_changed=2,
+            files_unchanged=3,
+            files_deleted=4,
+            files_skipped=5,
+            files_failed=1,
+        ),
         **values,
     )
     done.finish_time.seconds = 1_700_000_000

@@ -43,6 +43,7 @@ def test_ingest_shows_progress_on_stderr_and_the_summary_on_stdout(server, rag):
         "  Passages:     40",
         "  Dimension:    384",
         "  Model:        all-MiniLM-L6-v2",
+        "  Files:        7 scanned: 1 new, 2 changed, 3 unchanged, 1 failed; 4 deleted, 5 passed over",
         "",
         "  Cache hits:   4",
         "  Cache misses: 2",

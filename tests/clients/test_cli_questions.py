@@ -236,6 +236,18 @@ def test_search_shows_passages_and_where_they_stand(server, rag):
     assert server.seen["Search"] == [query_pb2.SearchRequest(query="rank", top_k=3, vector_weight=0.0, use_cache=False)]
 
 
+@pytest.mark.parametrize("parts", [0, 1, 3])
+@pytest.mark.parametrize("command", ["ask", "search"])
+def test_that_a_question_was_longer_than_the_window_is_said_on_stderr(server, rag, command, parts):
+    kind = query_pb2.AskResponse if command == "ask" else query_pb2.SearchResponse
+    server.on(command.capitalize(), kind(query_parts=parts))
+    for result in (rag(command, "q"), rag(command, "q", "--json")):
+        assert result.exit_code == ExitCode.DONE
+        assert ("mean of its 3 parts" in result.stderr) == (parts > 1)
+        assert bool(result.stderr) == (parts > 1)
+        assert "mean of" not in result.stdout
+
+
 @pytest.mark.parametrize("command", ["ask", "search"])
 def test_documents_and_paths_become_a_filter(server, rag, command):
     server.on("Ask", _answer())

@@ -11,7 +11,8 @@ from tests.ingest_service.conftest import Serve, Spawn
 WORKER = {
     "after the scan": "create passages.jsonl 1 before",
     "in the middle of parsing": "read corpus.jsonl 2 before",
-    "after counting words": "create vectors.npy 1 before",
+    "before the first vector": "create vectors.npy 1 before",
+    "after counting words": "create bm25.scores.npy 1 before",
     "with an embedded batch that is not stored": "store embeddings 3 before",
     "between two batches": "store embeddings 3 after",
     "when some files are on the device": "fsync passages.jsonl 1 before",

@@ -182,9 +182,11 @@ def test_an_encoding_that_was_guessed_is_noted_and_the_file_is_read(service: Ser
 
 
 def task_for(papers: Path, data: Path) -> Task:
-    (data / "indexes").mkdir(parents=True)
+    for name in ("indexes", "corpora", "seen"):
+        (data / name).mkdir(parents=True)
     return Task(
         corpus_dir=str(papers),
+        corpus="papers",
         model_name="hashing-64",
         model_download=False,
         encoder_precision="fp32",
@@ -197,6 +199,8 @@ def task_for(papers: Path, data: Path) -> Task:
         cache_db=str(data / "cache.db"),
         models=str(data / "models"),
         indexes=str(data / "indexes"),
+        corpora=str(data / "corpora"),
+        seen=str(data / "seen"),
         staging=str(data / "staging"),
     )
 

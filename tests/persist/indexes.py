@@ -72,8 +72,8 @@ def build(staging: Path, texts: Sequence[str] = TEXTS, corpus_id: str = CORPUS_I
     builder.write_lines(FAILURES, [FileError(path="bad.txt", reason="NOT_UTF8", message="byte 0 is not UTF-8")])
     builder.write_postings(fit([terms(text) for text in texts]))
     encoder = HashingEncoder(8)
-    vectors = builder.create_vectors(len(texts), encoder.dim)
-    vectors[:] = encoder.encode(texts)
+    with builder.vectors(encoder.dim) as vectors:
+        vectors.append(encoder.encode(texts))
     return builder.finish(
         corpus_id=corpus_id,
         document_count=len(texts),

@@ -425,6 +425,7 @@ class TestFullDisk:
         result = run_python(
             """
             import resource, sys
+            import numpy as np
             from pathlib import Path
             from rag_papers.errors import DiskFull
             from rag_papers.persist.index_store import IndexBuilder, disk_full_is_an_error_of_ours
@@ -433,8 +434,9 @@ class TestFullDisk:
             resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
             try:
                 with disk_full_is_an_error_of_ours():
-                    vectors = builder.create_vectors(1000, 384)
-                    vectors[:] = 1
+                    with builder.vectors(384) as vectors:
+                        for _ in range(1000):
+                            vectors.append(np.ones((1, 384), np.float32))
             except DiskFull as error:
                 print(error)
             """,

@@ -28,25 +28,25 @@ def cache(store: SqliteStore) -> RetrievalCache:
 
 
 def test_a_ranking_comes_back_exactly_with_its_time(cache: RetrievalCache, store: SqliteStore) -> None:
-    cache.put(KEY, RANKING)
+    cache.put(KEY, RANKING, 3)
     found = cache.get(KEY)
     assert found is not None
-    assert found[0] == RANKING
-    assert found[1] == store.stats()[CacheTable.RETRIEVAL].newest
+    assert (found.candidates, found.query_parts) == (RANKING, 3)
+    assert found.created == store.stats()[CacheTable.RETRIEVAL].newest
 
 
 def test_an_empty_ranking_is_a_ranking(cache: RetrievalCache) -> None:
     assert cache.get(KEY) is None
-    cache.put(KEY, [])
+    cache.put(KEY, [], 0)
     found = cache.get(KEY)
-    assert found is not None and found[0] == []
+    assert found is not None and found.candidates == []
 
 
 def test_a_ranking_is_replaced(cache: RetrievalCache) -> None:
-    cache.put(KEY, RANKING)
-    cache.put(KEY, RANKING[:1])
+    cache.put(KEY, RANKING, 1)
+    cache.put(KEY, RANKING[:1], 1)
     found = cache.get(KEY)
-    assert found is not None and found[0] == RANKING[:1]
+    assert found is not None and found.candidates == RANKING[:1]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_a_ranking_is_replaced(cache: RetrievalCache) -> None:
     ids=str,
 )
 def test_another_value_of_any_part_of_the_key_misses(cache: RetrievalCache, change: dict[str, Any]) -> None:
-    cache.put(KEY, RANKING)
+    cache.put(KEY, RANKING, 1)
     assert cache.get(dataclasses.replace(KEY, **change)) is None
 
 
@@ -75,17 +75,17 @@ def test_every_part_of_the_key_has_its_test() -> None:
 
 
 def test_composed_and_decomposed_queries_are_one(cache: RetrievalCache) -> None:
-    cache.put(KEY, RANKING)
+    cache.put(KEY, RANKING, 1)
     assert cache.get(dataclasses.replace(KEY, query="what is cafe\u0301")) is not None
 
 
 def test_order_repeats_and_spelling_of_a_filter_do_not_matter(cache: RetrievalCache) -> None:
-    cache.put(dataclasses.replace(KEY, filter=Filter(path_prefixes=("caf\u00e9/", "a/"))), RANKING)
+    cache.put(dataclasses.replace(KEY, filter=Filter(path_prefixes=("caf\u00e9/", "a/"))), RANKING, 1)
     same = Filter(path_prefixes=("a/", "cafe\u0301/", "a/"))
     assert cache.get(dataclasses.replace(KEY, filter=same)) is not None
 
 
 def test_what_is_stored_is_text(cache: RetrievalCache, store: SqliteStore) -> None:
-    cache.put(KEY, RANKING)
+    cache.put(KEY, RANKING, 1)
     entry = store.get(CacheTable.RETRIEVAL, KEY.digest())
-    assert entry is not None and json.loads(entry.value) == [list(candidate) for candidate in RANKING]
+    assert entry is not None and json.loads(entry.value) == [1, [list(candidate) for candidate in RANKING]]

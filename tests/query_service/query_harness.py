@@ -122,10 +122,10 @@ def build(
     builder.write_lines(DOCUMENTS, infos)
     builder.write_lines(FAILURES, [])
     builder.write_postings(bm25.fit([terms(text) for text in texts]))
-    vectors = builder.create_vectors(len(texts), encoder.dim)
-    vectors[:] = encoder.encode(texts)
+    with builder.vectors(encoder.dim) as vectors:
+        vectors.append(encoder.encode(texts))
     if linked:
-        builder.write_graph(vectors, lambda done: None)
+        builder.write_graph(builder.written_vectors(), lambda done: None)
     fields = {
         "corpus_id": corpus_id, "document_count": len(documents), "passage_count": len(texts), "dim": encoder.dim,
         "model_name": model, "model_identity": encoder.identity, "analyzer": ANALYZER, "chunker": "paragraphs",

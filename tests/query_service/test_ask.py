@@ -255,6 +255,16 @@ def test_a_question_longer_than_the_window_of_the_model_is_answered(library: Ser
     response = library.ask(question)
     assert response.cache.embed_misses > 1
     assert "Transfer learning" in response.answer
+    assert response.query_parts == 2
+
+
+def test_the_parts_of_a_question_are_told_whatever_the_caches_hold(library: Service) -> None:
+    long = "What is transfer learning? " + "Please be brief about transfer learning. " * 80
+    for query, parts in (("What is dropout?", 1), (long, 2)):
+        assert [library.ask(query).query_parts for _ in range(2)] == [parts, parts]
+        assert [library.search(query).query_parts for _ in range(2)] == [parts, parts]
+        assert library.search(query).cache.retrieval_hit
+        assert library.search(query, vector_weight=0).query_parts == 0
 
 
 @pytest.mark.parametrize("question", ["???", "🦘", "what is it", "a", "dropout", "\u200f؟"])

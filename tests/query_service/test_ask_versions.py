@@ -12,6 +12,7 @@ import pytest
 from query_service.catalog import Catalog
 from rag_papers.persist.corpora import Corpora
 from rag_papers.persist.index_store import remove
+from rag_papers.persist.index_store.manifest import FORMAT
 from rag_papers.v1 import query_pb2 as pb
 from tests.query_service.query_harness import LIBRARY, Service, build, refused
 
@@ -137,7 +138,7 @@ def damage(service: Service, corpus_id: str, how: str) -> None:
             (directory / "meta.json").write_bytes(b"{")
         case "format":
             text = (directory / "meta.json").read_text()
-            (directory / "meta.json").write_text(text.replace('"format": 2', '"format": 99'))
+            (directory / "meta.json").write_text(text.replace(f'"format": {FORMAT}', '"format": 99'))
         case "gone":
             directory.rename(directory.with_name(".gone"))
 

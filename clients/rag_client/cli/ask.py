@@ -13,6 +13,7 @@ from rag_client.cli.text import clean
 
 if TYPE_CHECKING:
     from rag_client import QueryClient
+    from rag_papers.v1.query_pb2 import AskResponse, SearchResponse
 
 _intent_option = click.option(
     "--intent",
@@ -41,6 +42,7 @@ def ask(
     """Answer a question from the papers, with citations."""
     response = client.ask(query, **request)
     emit(response, evidence.answer(response, explain=explain), as_json=as_json)
+    _tell_parts(response)
 
 
 @click.command(cls=Command)
@@ -53,6 +55,16 @@ def search(client: "QueryClient", as_json: bool, query: str, **request: Any) -> 
     """Find the passages that have most to do with a query."""
     response = client.search(query, **request)
     emit(response, evidence.passages(response), as_json=as_json)
+    _tell_parts(response)
+
+
+def _tell_parts(response: "AskResponse | SearchResponse") -> None:
+    if response.query_parts > 1:
+        click.echo(
+            f"note: this is longer than the embedding model's window; what was searched with is the mean of its "
+            f"{response.query_parts} parts",
+            err=True,
+        )
 
 
 @click.command(cls=Command)

@@ -9,7 +9,7 @@ from rag_client.cli.output import fields
 from rag_client.cli.text import clean, counted, duration, moment
 
 if TYPE_CHECKING:
-    from rag_papers.v1.resources_pb2 import FileError, Job
+    from rag_papers.v1.resources_pb2 import FileError, Job, JobResult
 
 _NOTES = frozenset(("ENCODING_GUESSED",))
 """Reasons of notes on files that were ingested."""
@@ -102,6 +102,7 @@ def summary(job: "Job") -> Iterator[str]:
             ("Passages", str(index.passage_count)),
             ("Dimension", str(index.dim)),
             ("Model", clean(index.embed_model_name)),
+            ("Files", _files(result)),
             ("", ""),
             ("Cache hits", str(hits)),
             ("Cache misses", str(misses)),
@@ -111,6 +112,14 @@ def summary(job: "Job") -> Iterator[str]:
     if result.unchanged:
         yield "  nothing changed; already published"
     yield from file_errors(job)
+
+
+def _files(result: "JobResult") -> str:
+    return (
+        f"{result.files_scanned} scanned: {result.files_new} new, {result.files_changed} changed, "
+        f"{result.files_unchanged} unchanged, {result.files_failed} failed; {result.files_deleted} deleted, "
+        f"{result.files_skipped} passed over"
+    )
 
 
 def file_errors(job: "Job") -> Iterator[str]:

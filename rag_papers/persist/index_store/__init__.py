@@ -2,11 +2,13 @@
 
 from rag_papers.persist.index_store.builder import IndexBuilder
 from rag_papers.persist.index_store.files import (
+    DOCUMENT_DIGESTS,
     DOCUMENTS,
     FAILURES,
     MANIFEST,
     PASSAGE_OFFSETS,
     PASSAGES,
+    SOURCES,
     VECTOR_CODES,
     VECTOR_COPIES,
     VECTOR_GRAPH,
@@ -20,17 +22,22 @@ from rag_papers.persist.index_store.records import (
     DocumentRecord,
     FileError,
     PassageRecord,
+    SourceRecord,
+    line_of,
     read_documents,
     read_failures,
+    read_sources,
 )
 
 __all__ = [
     "DOCUMENTS",
+    "DOCUMENT_DIGESTS",
     "FAILURES",
     "FORMAT",
     "MANIFEST",
     "PASSAGES",
     "PASSAGE_OFFSETS",
+    "SOURCES",
     "VECTORS",
     "VECTOR_CODES",
     "VECTOR_COPIES",
@@ -43,12 +50,15 @@ __all__ = [
     "Manifest",
     "OpenIndex",
     "PassageRecord",
+    "SourceRecord",
     "disk_full_is_an_error_of_ours",
+    "line_of",
     "manifest_bytes",
     "publish",
     "read_documents",
     "read_failures",
     "read_manifest",
+    "read_sources",
     "remove",
     "verify",
 ]

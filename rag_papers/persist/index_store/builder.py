@@ -25,7 +25,8 @@ from rag_papers.persist.index_store.files import (
     postings_file,
 )
 from rag_papers.persist.index_store.manifest import Manifest, manifest_bytes
-from rag_papers.persist.index_store.records import PassageRecord
+from rag_papers.persist.index_store.records import PassageRecord, line_of
+from rag_papers.persist.index_store.vector_file import VectorFile
 from rag_papers.retrieval.bm25 import Postings
 from rag_papers.retrieval.graph import GRAPH, build_graph
 from rag_papers.retrieval.quantization import quantize
@@ -47,8 +48,7 @@ class IndexBuilder:
         offsets = [0]
         with (self.directory / name).open("wb") as file:
             for record in records:
-                line = json.dumps(dataclasses.asdict(record), ensure_ascii=False, separators=(",", ":")).encode()
-                offsets.append(offsets[-1] + file.write(line + b"\n"))
+                offsets.append(offsets[-1] + file.write(line_of(record)))
         return np.array(offsets, np.int64)
 
     def passages(self) -> Iterator[PassageRecord]:
@@ -68,9 +68,13 @@ class IndexBuilder:
         for field in dataclasses.fields(postings):
             self.write_array(postings_file(field.name), getattr(postings, field.name))
 
-    def create_vectors(self, count: int, dim: int) -> npt.NDArray[np.float32]:
-        """A mapped float32 (count, dim) array to fill in; what is put into it is in the file."""
-        return self._create(VECTORS, np.float32, (count, dim))
+    def vectors(self, dim: int) -> VectorFile:
+        """The file of the vectors, to append them to; to be closed, best as a context."""
+        return VectorFile(self.directory / VECTORS, dim)
+
+    def written_vectors(self) -> npt.NDArray[np.float32]:
+        """The vectors once they are written, (n, dim), mapped."""
+        return np.lib.format.open_memmap(self.directory / VECTORS, "r")
 
     def write_graph(self, vectors: npt.NDArray[np.float32], on_progress: Callable[[int], None]) -> None:
         """Writes the approximate index of `vectors` (n, dim); `on_progress` is told how many of them are in it."""
@@ -89,7 +93,7 @@ class IndexBuilder:
         return manifest
 
     def _write_codes(self) -> None:
-        vectors = np.lib.format.open_memmap(self.directory / VECTORS, "r")
+        vectors = self.written_vectors()
         codes = self._create(VECTOR_CODES, np.int8, vectors.shape)
         scales = np.empty(len(vectors), np.float32)
         for start in range(0, len(vectors), _ROWS):

@@ -6,7 +6,7 @@ It holds no clock times, so that equal input gives equal bytes.
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -143,10 +143,16 @@ def _unsupported(directory: Path, what: str) -> FormatUnsupported:
     )
 
 
-def verify(directory: Path) -> Manifest:
-    """Reads every file of a published index and compares it with the manifest. Raises as `read_manifest` does."""
+def verify(directory: Path, names: Collection[str] | None = None) -> Manifest:
+    """Reads every file of a published index, or those named, and compares it with the manifest.
+
+    Raises as `read_manifest` does, and IndexDamaged for a name that the manifest does not have.
+    """
     manifest = read_manifest(directory)
-    for name, file in manifest.files.items():
+    for name in manifest.files if names is None else names:
+        if name not in manifest.files:
+            raise damaged(directory / MANIFEST, f"it does not name {name}")
+        file = manifest.files[name]
         check_size(directory / name, file["size"])
         try:
             digest = file_sha256(directory / name)

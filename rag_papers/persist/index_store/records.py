@@ -4,9 +4,9 @@ import dataclasses
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from rag_papers.persist.index_store.files import DOCUMENTS, FAILURES, damaged, missing
+from rag_papers.persist.index_store.files import DOCUMENTS, FAILURES, SOURCES, damaged, missing
 
 _Record = TypeVar("_Record")
 
@@ -57,6 +57,33 @@ class FileError:
     path: str
     reason: str
     message: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SourceRecord:
+    """A file that was read, with all that shapes what its reader makes of it: a line of sources.jsonl."""
+
+    path: str
+    """Relative, with slashes."""
+    digest: str
+    """BLAKE2b-256 of its bytes, 64 lower-case hex digits."""
+    reader: str
+    """The reader and its libraries."""
+    limit_bytes: int
+    """Most bytes that it may have, or a line of it."""
+    document_count: int
+    failure_count: int
+    """How many lines of failures.jsonl are about it."""
+
+
+def line_of(record: Any) -> bytes:
+    """The line of a dataclass."""
+    return json.dumps(dataclasses.asdict(record), ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def read_sources(directory: Path) -> Iterator[SourceRecord]:
+    """The files that an index was made from, in path order. Raises IndexNotFound, IndexDamaged."""
+    return _read_lines(directory / SOURCES, SourceRecord)
 
 
 def read_failures(directory: Path) -> list[FileError]:
