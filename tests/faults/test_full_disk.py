@@ -142,9 +142,10 @@ def test_under_the_cache_costs_the_cache_alone(mount: Mount, serve: Serve, old: 
     disk.fill(leave=200 * KIB)  # not enough for all of them
     assert service.ingest(new).result.embed_misses == 400
     disk.free()
-    job = service.ingest(write(new, {"b.txt": "One more."}))
+    # To other corpora: what is in the version before is taken from there.
+    job = service.ingest(write(new, {"b.txt": "One more."}), corpus="second")
     assert job.result.embed_hits < 400
-    job = service.ingest(write(new, {"c.txt": "Another one."}))
+    job = service.ingest(write(new, {"c.txt": "Another one."}), corpus="third")
     assert (job.result.embed_hits, job.result.embed_misses) == (401, 1)
 
 
