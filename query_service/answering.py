@@ -7,6 +7,7 @@ from query_service.answer import Answer
 from query_service.catalog import Catalog, Opened
 from query_service.config import AskConfig
 from query_service.encoders import CallVectors, Encoders
+from query_service.entailment import EntailmentByName, EntailmentModel
 from query_service.events import Listener, to_nobody
 from query_service.evidence import Coverage
 from query_service.generators import Generators
@@ -32,13 +33,19 @@ class Ask:
     """A valid request for an answer."""
 
     query: str
-    """Normalised."""
+    """Normalised; complete, if it is a turn of a session."""
     intent: Intent
+    intent_detected: bool
+    """The intent was not given."""
     corpus: str
     corpus_id: str
     filter: Filter
     config: AskConfig
     policy: CachePolicy
+    session_id: str = ""
+    """The session that it is yet to become a turn of; "-": a new one; empty: none."""
+    history: tuple[str, ...] = ()
+    """Earlier questions of its session that `query` was completed from."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -48,6 +55,12 @@ class Means:
     opened: Opened
     generator: Generator
     reranker: Reranker
+    entailment: EntailmentModel | None
+
+    @property
+    def pipeline(self) -> str:
+        """Version of the steps and the verifier, and of the model that takes part in it."""
+        return f"{PIPELINE} {self.entailment.identity}" if self.entailment else PIPELINE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,16 +78,19 @@ class Answerer:
 
     def __init__(
         self,
+        *,
         catalog: Catalog,
         encoders: Encoders,
         rerankers: Rerankers,
         generators: Generators,
+        entailment: EntailmentByName,
         store: SqliteStore,
     ) -> None:
         self._catalog = catalog
         self._encoders = encoders
         self._rerankers = rerankers
         self._generators = generators
+        self._entailment = entailment
         self._retrieval = RetrievalCache(store)
 
     def means(self, ask: Ask) -> Means:
@@ -83,6 +99,7 @@ class Answerer:
             opened=self._catalog.find(ask.corpus, ask.corpus_id),
             generator=self._generators.of(ask.config.generator),
             reranker=self._rerankers.of(ask.config.reranker),
+            entailment=self._entailment.model(),
         )
 
     def known_means(self, ask: Ask) -> Means | None:
@@ -90,9 +107,9 @@ class Answerer:
         opened = self._catalog.known(ask.corpus, ask.corpus_id)
         generator = self._generators.known(ask.config.generator)
         reranker = self._rerankers.known(ask.config.reranker)
-        if not opened or not generator or not reranker:
+        if not opened or not generator or not reranker or not self._entailment.is_known:
             return None
-        return Means(opened=opened, generator=generator, reranker=reranker)
+        return Means(opened=opened, generator=generator, reranker=reranker, entailment=self._entailment.model())
 
     def answer(
         self, ask: Ask, means: Means, policy: CachePolicy, stop: Stop, listener: Listener = to_nobody
@@ -113,6 +130,7 @@ class Answerer:
                 vectors=vectors,
                 policy=policy,
                 coverage=Coverage(question.terms, index.bm25.idf),
+                entailment=means.entailment.for_call(stop) if means.entailment else None,
                 stop=stop,
             ),
             stop,

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Mapping
 
 from query_service.answer import Answer
-from query_service.answering import PIPELINE, Answerer, Ask, Means
+from query_service.answering import Answerer, Ask, Means
 from query_service.events import Listener, to_nobody
 from query_service.flights import Flights
 from query_service.retrieving import CacheUse, age_ms, approximately
@@ -121,11 +121,14 @@ class Asker:
 def _key(ask: Ask, means: Means) -> AnswerKey:
     index = means.opened.index
     approximate = approximately(index, ask.filter, ask.config.exact)
-    return _remembered_key(ask, index.corpus_id, approximate, means.generator.identity, means.reranker.identity)
+    identities = means.generator.identity, means.reranker.identity, means.pipeline
+    return _remembered_key(ask, index.corpus_id, approximate, *identities)
 
 
 @functools.lru_cache(4096)
-def _remembered_key(ask: Ask, corpus_id: str, approximate: bool, generator: str, reranker: str) -> AnswerKey:
+def _remembered_key(
+    ask: Ask, corpus_id: str, approximate: bool, generator: str, reranker: str, pipeline: str
+) -> AnswerKey:
     return AnswerKey(
         query=ask.query,
         intent=ask.intent,
@@ -135,5 +138,6 @@ def _remembered_key(ask: Ask, corpus_id: str, approximate: bool, generator: str,
         config=dataclasses.asdict(ask.config),
         generator=generator,
         reranker=reranker,
-        pipeline=PIPELINE,
+        pipeline=pipeline,
+        history=ask.history,
     )

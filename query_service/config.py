@@ -16,6 +16,8 @@ MAX_PATH_PREFIXES = 100
 """Most path prefixes of a filter."""
 MAX_FILTER_CHARS = 1024
 """Most characters of an entry of a filter."""
+MAX_SESSION_ID_CHARS = 100
+"""Longest id that is looked for among the sessions."""
 MAX_RERANKER_CHARS = 1024
 """Longest name of a reranker."""
 

@@ -24,15 +24,12 @@ from query_service.verify import Issue
 from rag_papers.errors import InvalidRequest
 from rag_papers.persist.caching import BYPASS, REFRESH, USE, CachePolicy
 from rag_papers.persist.index_store import PassageRecord
-from rag_papers.persist.sqlite_store import CacheTable, TableStats
 from rag_papers.retrieval.analysis import normalise
 from rag_papers.retrieval.filtering import LAST_YEAR, Filter
 from rag_papers.retrieval.fusion import Candidate
-from rag_papers.rpc.times import timestamp
 from rag_papers.v1 import query_pb2, resources_pb2
 
 _CONTROL = dict.fromkeys((*range(32), *range(127, 160)), " ")
-_ALL = "all"
 
 
 def ask(request: query_pb2.AskRequest, max_query_chars: int, defaults: Defaults) -> Ask:
@@ -45,12 +42,16 @@ def ask(request: query_pb2.AskRequest, max_query_chars: int, defaults: Defaults)
     result = Ask(
         query=query,
         intent=_intent(request.intent, query, wrong),
+        intent_detected=not request.intent,
         corpus=request.corpus,
         corpus_id=request.corpus_id,
         filter=_filter(request.filter, wrong),
         config=_ask_config(request.config, defaults, wrong),
         policy=_policy(request, wrong),
+        session_id=request.session_id,
     )
+    if len(request.session_id) > config.MAX_SESSION_ID_CHARS:
+        wrong["session_id"] = f"has {len(request.session_id):,} characters; an id has 32"
     _raise_if(wrong)
     return result
 
@@ -85,16 +86,6 @@ def plan(request: query_pb2.PlanRequest, max_query_chars: int, defaults: Default
         steps=steps(intent, effective.max_repairs),
         config=config_message(effective),
     )
-
-
-def tables(request: query_pb2.PurgeCacheRequest) -> list[CacheTable]:
-    """The tables that a PurgeCacheRequest names. Raises InvalidRequest."""
-    valid = (*CacheTable, _ALL)
-    unknown = [name for name in request.tables if name not in valid]
-    if unknown or not request.tables:
-        what = f"has {', '.join(repr(name[:40]) for name in unknown[:5])}" if unknown else "is empty"
-        raise InvalidRequest(violations={"tables": f"{what}; name at least one of: {', '.join(valid)}"})
-    return list(CacheTable) if _ALL in request.tables else [CacheTable(name) for name in request.tables]
 
 
 def answer_bytes(answer: Answer) -> bytes:
@@ -148,25 +139,6 @@ def search_response(found: Found, trace_id: str) -> query_pb2.SearchResponse:
     )
     set_cache_info(response.cache, found.cache)
     return response
-
-
-def stats_response(
-    stats: Mapping[CacheTable, TableStats], path: str, file_bytes: int
-) -> query_pb2.GetCacheStatsResponse:
-    """The response to GetCacheStats."""
-    return query_pb2.GetCacheStatsResponse(
-        tables={
-            table: query_pb2.CacheTableStats(
-                count=facts.count,
-                total_bytes=facts.total_bytes,
-                oldest_time=timestamp(facts.oldest),
-                newest_time=timestamp(facts.newest),
-            )
-            for table, facts in stats.items()
-        },
-        database_path=path,
-        file_bytes=file_bytes,
-    )
 
 
 def sources(passages: Sequence[RankedPassage]) -> list[resources_pb2.Source]:

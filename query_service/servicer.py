@@ -8,16 +8,19 @@ from typing import Any, TypeVar
 
 import grpc
 
-from query_service import convert
+from query_service import convert, convert_cache, convert_session
+from query_service.answering import Ask as ValidAsk
 from query_service.asking import Asked, Asker
+from query_service.caches import Caches
 from query_service.config import Defaults
 from query_service.convert_ask import AskRequests, response_bytes
 from query_service.convert_stream import AskMessages
-from query_service.events import Event
+from query_service.events import Event, Listener, to_nobody
 from query_service.searching import Searcher
+from query_service.sessions import Conversations
 from query_service.stop import Stop
 from query_service.workers import Workers
-from rag_papers.persist.sqlite_store import SqliteStore
+from rag_papers.persist.sessions import SessionStore
 from rag_papers.rpc.server import trace_id
 from rag_papers.v1 import query_pb2, query_pb2_grpc
 
@@ -38,14 +41,17 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         *,
         asker: Asker,
         searcher: Searcher,
-        store: SqliteStore,
+        caches: Caches,
+        sessions: SessionStore,
         workers: Workers,
         max_query_chars: int,
         defaults: Defaults,
     ) -> None:
         self._asker = asker
         self._searcher = searcher
-        self._store = store
+        self._caches = caches
+        self._sessions = sessions
+        self._conversations = Conversations(sessions, max_query_chars)
         self._workers = workers
         self._requests = AskRequests(max_query_chars, defaults)
         self._max_query_chars = max_query_chars
@@ -62,8 +68,9 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         """Answers a question; the request and the response are serialised."""
         start = time.perf_counter()
         ask = self._requests.ask(request)
-        asked = self._asker.stored(ask) or await self._asker.ask(ask, _stop(context))
-        return _response(asked, start)
+        if not ask.session_id and (asked := self._asker.stored(ask)):
+            return _response(asked, start)
+        return await self._answered(ask, _stop(context), start)
 
     async def AskStream(
         self, request: query_pb2.AskRequest, context: _Context
@@ -78,16 +85,16 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         def listen(event: Event) -> None:
             loop.call_soon_threadsafe(events.put_nowait, event)
 
-        working = asyncio.ensure_future(self._asker.ask(ask, _stop(context), listen))
+        working = asyncio.ensure_future(self._answered(ask, _stop(context), start, listen))
         working.add_done_callback(lambda _: events.put_nowait(None))
         messages = AskMessages()
         try:
             while event := await events.get():
                 yield messages.of(event)
-            asked = await working
+            response = await working
         finally:
             working.cancel()
-        for message in messages.rest(query_pb2.AskResponse.FromString(_response(asked, start))):
+        for message in messages.rest(query_pb2.AskResponse.FromString(response)):
             yield message
 
     async def Search(self, request: query_pb2.SearchRequest, context: _Context) -> query_pb2.SearchResponse:
@@ -110,35 +117,71 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         """Says what Ask would do."""
         return convert.plan(request, self._max_query_chars, self._defaults)
 
+    async def ListSessions(
+        self, request: query_pb2.ListSessionsRequest, context: _Context
+    ) -> query_pb2.ListSessionsResponse:
+        """Lists sessions."""
+        size = convert_session.page_size(request.page_size)
+        return await self._blocking(
+            context, lambda stop: convert_session.list_response(self._sessions, size, request.page_token)
+        )
+
+    async def GetSession(self, request: query_pb2.GetSessionRequest, context: _Context) -> query_pb2.GetSessionResponse:
+        """Returns a session and a page of its turns."""
+        session_id = convert_session.session_id(request.session_id)
+        size = convert_session.page_size(request.page_size)
+        after = convert_session.turn_number(request.page_token)
+        return await self._blocking(
+            context, lambda stop: convert_session.get_response(self._sessions, session_id, after, size)
+        )
+
+    async def DeleteSession(
+        self, request: query_pb2.DeleteSessionRequest, context: _Context
+    ) -> query_pb2.DeleteSessionResponse:
+        """Deletes a session."""
+        session_id = convert_session.session_id(request.session_id)
+        count = await self._blocking(context, lambda stop: self._sessions.delete(session_id))
+        return query_pb2.DeleteSessionResponse(turn_count=count)
+
+    async def ExportSession(
+        self, request: query_pb2.ExportSessionRequest, context: _Context
+    ) -> AsyncIterator[query_pb2.ExportSessionResponse]:
+        """Streams the turns of a session."""
+        session_id = convert_session.session_id(request.session_id)
+        turns = await self._blocking(context, lambda stop: self._sessions.turns(session_id))
+        while turn := await self._blocking(context, lambda stop: next(turns, None)):
+            yield query_pb2.ExportSessionResponse(turn=convert_session.turn_message(turn))
+
     async def GetCacheStats(
         self, request: query_pb2.GetCacheStatsRequest, context: _Context
     ) -> query_pb2.GetCacheStatsResponse:
         """Measures the caches."""
-        return await self._blocking(
-            context,
-            lambda stop: convert.stats_response(self._store.stats(), str(self._store.path), self._store.file_bytes()),
-        )
+        return await self._blocking(context, lambda stop: convert_cache.stats_response(self._caches.store))
 
     async def PurgeCache(self, request: query_pb2.PurgeCacheRequest, context: _Context) -> query_pb2.PurgeCacheResponse:
-        """Empties tables."""
-        tables = convert.tables(request)
-        purged = await self._blocking(context, lambda stop: self._store.purge(tables))
-        logger.info("purged: %s", ", ".join(f"{what.count} of {table}" for table, what in purged.items()))
-        return query_pb2.PurgeCacheResponse(purged={table.value: what.count for table, what in purged.items()})
+        """Deletes entries."""
+        purge = convert_cache.purge(request)
+        purged = await self._blocking(context, lambda stop: self._caches.purge(purge))
+        verb = "would purge" if purge.dry_run else "purged"
+        logger.info("%s: %s", verb, ", ".join(f"{what.count} of {table}" for table, what in purged.items()))
+        return convert_cache.purge_response(purged)
 
     async def VacuumCache(
         self, request: query_pb2.VacuumCacheRequest, context: _Context
     ) -> query_pb2.VacuumCacheResponse:
         """Shrinks the database."""
-
-        def vacuum(stop: Stop) -> tuple[int, int]:
-            before = self._store.file_bytes()
-            self._store.vacuum()
-            return before, self._store.file_bytes()
-
-        before, after = await self._blocking(context, vacuum)
+        before, after = await self._blocking(context, lambda stop: self._caches.vacuum())
         logger.info("vacuumed: %d to %d bytes", before, after)
         return query_pb2.VacuumCacheResponse(bytes_before=before, bytes_after=after)
+
+    async def _answered(self, ask: ValidAsk, stop: Stop, start: float, listener: Listener = to_nobody) -> bytes:
+        """The response to a call that began at `start`, as a turn of its session if there is one."""
+        if not ask.session_id:
+            return _response(await self._asker.ask(ask, stop, listener), start)
+        turn = await self._workers.run(lambda: self._conversations.begin(ask), stop)
+        data = _response(await self._asker.ask(turn.ask, stop, listener), start) + convert_session.turn_bytes(turn)
+        number = await self._workers.run(lambda: self._conversations.end(turn, data), stop)
+        return data + convert_session.number_bytes(number)
 
     async def _blocking(self, context: _Context, work: Callable[[Stop], _T]) -> _T:
         """Lets a worker do `work`, which is told when nobody waits for it any more."""

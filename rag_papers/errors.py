@@ -124,6 +124,18 @@ class IndexInUse(RagError):
     reason = "INDEX_IN_USE"
 
 
+class SessionNotFound(RagError):
+    """No session has this id."""
+
+    reason = "SESSION_NOT_FOUND"
+
+
+class SessionsUnavailable(RagError):
+    """The sessions cannot be read or written."""
+
+    reason = "SESSIONS_UNAVAILABLE"
+
+
 class QueueFull(RagError):
     """Too many jobs wait; `retry_after` is the wait to suggest, seconds."""
 

@@ -5,7 +5,7 @@ The blocking and the asyncio clients turn each of these into a method, so that n
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from google.protobuf.message import Message
@@ -81,9 +81,16 @@ def _indexes(response: ingest_pb2.ListIndexesResponse) -> Iterable[Index]:
     return response.indexes
 
 
-def _purged(response: query_pb2.PurgeCacheResponse) -> dict[str, int]:
-    purged: Mapping[str, int] = response.purged
-    return dict(purged)
+def _sessions(response: query_pb2.ListSessionsResponse) -> Iterable[query_pb2.Session]:
+    return response.sessions
+
+
+def _turn_count(response: query_pb2.DeleteSessionResponse) -> int:
+    return response.turn_count
+
+
+def _exported(response: query_pb2.ExportSessionResponse) -> query_pb2.Turn:
+    return response.turn
 
 
 START_INGEST = Call(method="StartIngest", build=requests.start_ingest, pick=_job)
@@ -141,8 +148,14 @@ ASK_STREAM = Call(
 )
 SEARCH = Call(method="Search", build=requests.search, pick=_whole(query_pb2.SearchResponse))
 PLAN = Call(method="Plan", build=requests.plan, pick=_whole(query_pb2.PlanResponse))
+LIST_SESSIONS = Call(method="ListSessions", build=requests.list_sessions, pick=_sessions)
+GET_SESSION = Call(method="GetSession", build=requests.get_session, pick=_whole(query_pb2.GetSessionResponse))
+DELETE_SESSION = Call(method="DeleteSession", build=requests.delete_session, pick=_turn_count)
+EXPORT_SESSION = Call(
+    method="ExportSession", build=requests.export_session, pick=_exported, deadline=deadlines.WHOLE_SESSION
+)
 CACHE_STATS = Call(method="GetCacheStats", build=requests.cache_stats, pick=_whole(query_pb2.GetCacheStatsResponse))
-PURGE_CACHE = Call(method="PurgeCache", build=requests.purge_cache, pick=_purged)
+PURGE_CACHE = Call(method="PurgeCache", build=requests.purge_cache, pick=_whole(query_pb2.PurgeCacheResponse))
 VACUUM_CACHE = Call(
     method="VacuumCache",
     build=requests.vacuum_cache,

@@ -11,6 +11,9 @@ ASK = 120.0
 WHOLE_INDEX = 600.0
 """Calls that read all files of an index, or wait for one that does."""
 
+WHOLE_SESSION = 600.0
+"""Calls that read all turns of a session."""
+
 UPLOAD = 86400.0
 """Sending papers, over whatever line."""
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 
 from rag_client.uploading import Progress, Upload
 from rag_client.words import value_of
@@ -114,10 +115,14 @@ def ask(
     corpus_id: str = "",
     use_cache: bool | None = None,
     refresh: bool = False,
+    session_id: str = "",
     filter: query_pb2.Filter | None = None,
     config: query_pb2.AskConfig | None = None,
 ) -> query_pb2.AskRequest:
-    """Answers a question in sentences that carry citations."""
+    """Answers a question in sentences that carry citations.
+
+    With a `session_id` it is a turn of that session, "-" begins a new one: `session_id` of the response.
+    """
     return query_pb2.AskRequest(
         query=query,
         intent=intent,
@@ -125,6 +130,7 @@ def ask(
         corpus_id=corpus_id,
         use_cache=use_cache,
         refresh=refresh,
+        session_id=session_id,
         filter=filter,
         config=config,
     )
@@ -163,14 +169,48 @@ def plan(query: str, *, intent: str = "", config: query_pb2.AskConfig | None = N
     return query_pb2.PlanRequest(query=query, intent=intent, config=config)
 
 
+def list_sessions(*, page_size: int = 0) -> query_pb2.ListSessionsRequest:
+    """Lists the sessions, the one with the newest turn first, fetching page after page."""
+    return query_pb2.ListSessionsRequest(page_size=page_size)
+
+
+def get_session(session_id: str, *, page_size: int = 0, page_token: str = "") -> query_pb2.GetSessionRequest:
+    """Returns a session and a page of its turns; `export_session` yields all of them."""
+    return query_pb2.GetSessionRequest(session_id=session_id, page_size=page_size, page_token=page_token)
+
+
+def delete_session(session_id: str) -> query_pb2.DeleteSessionRequest:
+    """Deletes a session; returns how many turns it had."""
+    return query_pb2.DeleteSessionRequest(session_id=session_id)
+
+
+def export_session(session_id: str) -> query_pb2.ExportSessionRequest:
+    """Yields all turns of a session in order."""
+    return query_pb2.ExportSessionRequest(session_id=session_id)
+
+
 def cache_stats() -> query_pb2.GetCacheStatsRequest:
-    """Returns size and age of every cache table."""
+    """Returns size, age and use of every cache table."""
     return query_pb2.GetCacheStatsRequest()
 
 
-def purge_cache(tables: Iterable[str]) -> query_pb2.PurgeCacheRequest:
-    """Deletes all entries of the named cache tables, or of "all"; returns how many, by table."""
-    return query_pb2.PurgeCacheRequest(tables=tables)
+def purge_cache(
+    tables: Iterable[str],
+    *,
+    corpus: str = "",
+    corpus_id: str = "",
+    older_than: timedelta | None = None,
+    dry_run: bool = False,
+) -> query_pb2.PurgeCacheRequest:
+    """Deletes entries of the named cache tables, or of "all"; returns how many and how large they were, by table.
+
+    Only those made from a corpus, or from one version, and only those older than an age, where that is given. A dry run
+    deletes nothing.
+    """
+    request = query_pb2.PurgeCacheRequest(tables=tables, corpus=corpus, corpus_id=corpus_id, dry_run=dry_run)
+    if older_than is not None:
+        request.older_than.FromTimedelta(older_than)
+    return request
 
 
 def vacuum_cache() -> query_pb2.VacuumCacheRequest:

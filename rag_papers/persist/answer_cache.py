@@ -27,6 +27,8 @@ class AnswerKey:
     """Name and version of the reranker, and of its model if it has one."""
     pipeline: str
     """Version of the steps, the verifier and the prompts; changed when equal input may give another answer."""
+    history: tuple[str, ...]
+    """What of the session's history the query was completed from."""
 
     def digest(self) -> bytes:
         """The key in the table."""
@@ -46,6 +48,7 @@ class AnswerKey:
                 self.generator,
                 self.reranker,
                 self.pipeline,
+                self.history,
             ]
         )
 

@@ -38,6 +38,9 @@ _DAMAGE_CODES = frozenset(
     }
 )
 
+# A message of SQLite may quote what damage made of a name: then it is the message that cannot be decoded.
+_FAILURES = (sqlite3.Error, OSError, UnicodeDecodeError)
+
 T = TypeVar("T")
 _FileId = tuple[int, int] | None
 
@@ -70,7 +73,7 @@ class CacheDatabase:
         for _ in range(2):
             try:
                 return work(self._connection())
-            except (sqlite3.Error, OSError) as error:
+            except _FAILURES as error:
                 logger.warning("%s: %s failed: %s", self.path, what, error)
                 if self._closed or not _is_damage(error) or not self._set_aside():
                     break
@@ -139,7 +142,7 @@ class CacheDatabase:
             prepare(connection)
             if earlier.exists():
                 self._convert(connection, earlier)
-        except sqlite3.Error:
+        except BaseException:
             connection.close()
             raise
         return connection
@@ -153,7 +156,7 @@ class CacheDatabase:
         start = time.perf_counter()
         try:
             convert(connection, str(earlier))
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             logger.warning("%s cannot be converted to version %d: %s", earlier, SCHEMA_VERSION, error)
             self._keep_aside(earlier)
             return
@@ -234,8 +237,8 @@ def _file_id(path: Path) -> _FileId:
     return stat.st_dev, stat.st_ino
 
 
-def _is_damage(error: sqlite3.Error | OSError) -> bool:
+def _is_damage(error: sqlite3.Error | OSError | UnicodeDecodeError) -> bool:
     # The other classes stand for a file that is sound (busy, disk full, read-only), but for these codes. No constraint
     # can fail in a sound one.
-    damage = type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError)
+    damage = type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError, UnicodeDecodeError)
     return damage or getattr(error, "sqlite_errorcode", None) in _DAMAGE_CODES

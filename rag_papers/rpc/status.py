@@ -35,6 +35,8 @@ CODES: Mapping[str, grpc.StatusCode] = {
     "FORMAT_UNSUPPORTED": grpc.StatusCode.FAILED_PRECONDITION,
     "INDEX_DAMAGED": grpc.StatusCode.DATA_LOSS,
     "INDEX_IN_USE": grpc.StatusCode.FAILED_PRECONDITION,
+    "SESSION_NOT_FOUND": grpc.StatusCode.NOT_FOUND,
+    "SESSIONS_UNAVAILABLE": grpc.StatusCode.UNAVAILABLE,
     "QUEUE_FULL": grpc.StatusCode.RESOURCE_EXHAUSTED,
     "UPLOAD_BROKEN": grpc.StatusCode.INVALID_ARGUMENT,
     "UPLOAD_QUOTA": grpc.StatusCode.RESOURCE_EXHAUSTED,

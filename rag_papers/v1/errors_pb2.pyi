@@ -84,6 +84,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """ABORTED: the generator's endpoint failed: busy or failing as often as it was asked, an answer that broke off, that
     took too long or that is not of the protocol. Asking again may go better.
     """
+    ERROR_REASON_SESSION_NOT_FOUND: _ErrorReason.ValueType  # 29
+    """NOT_FOUND: no session has this id."""
+    ERROR_REASON_SESSIONS_UNAVAILABLE: _ErrorReason.ValueType  # 30
+    """UNAVAILABLE: the sessions cannot be read or written, as on a full disk."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call or a job failed. A failed call carries one google.rpc.ErrorInfo whose domain is "rag-papers" and whose
@@ -152,4 +156,8 @@ ERROR_REASON_GENERATOR_FAILED: ErrorReason.ValueType  # 28
 """ABORTED: the generator's endpoint failed: busy or failing as often as it was asked, an answer that broke off, that
 took too long or that is not of the protocol. Asking again may go better.
 """
+ERROR_REASON_SESSION_NOT_FOUND: ErrorReason.ValueType  # 29
+"""NOT_FOUND: no session has this id."""
+ERROR_REASON_SESSIONS_UNAVAILABLE: ErrorReason.ValueType  # 30
+"""UNAVAILABLE: the sessions cannot be read or written, as on a full disk."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -5,6 +5,7 @@ The contract of rag-papers: IngestService builds indexes, QueryService answers f
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -364,6 +365,7 @@ class AskRequest(_message.Message):
     REFRESH_FIELD_NUMBER: _builtins.int
     CONFIG_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
     query: _builtins.str
     """The question, 1 to 4000 characters after trimming. Required."""
     intent: _builtins.str
@@ -376,6 +378,12 @@ class AskRequest(_message.Message):
     """false neither reads nor writes any cache. Default: true."""
     refresh: _builtins.bool
     """Compute anew and replace what is cached. Contradicts use_cache = false."""
+    session_id: _builtins.str
+    """The session that the question is a turn of; "-" begins a new one; empty: none. A question that leaves out what it is
+    about ("and how fast is it?") is completed from the turns before it; see resolved_query of the response. Turns are
+    stored when they are answered, in the order in which that happens; a call that fails stores none. An unknown session
+    is NOT_FOUND: ids are made by the service alone.
+    """
     @_builtins.property
     def config(self) -> Global___AskConfig:
         """Settings; unset fields take their defaults."""
@@ -395,10 +403,11 @@ class AskRequest(_message.Message):
         refresh: _builtins.bool = ...,
         config: Global___AskConfig | None = ...,
         filter: Global___Filter | None = ...,
+        session_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_use_cache", b"_use_cache", "config", b"config", "filter", b"filter", "use_cache", b"use_cache"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_use_cache", b"_use_cache", "config", b"config", "corpus", b"corpus", "corpus_id", b"corpus_id", "filter", b"filter", "intent", b"intent", "query", b"query", "refresh", b"refresh", "use_cache", b"use_cache"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_use_cache", b"_use_cache", "config", b"config", "corpus", b"corpus", "corpus_id", b"corpus_id", "filter", b"filter", "intent", b"intent", "query", b"query", "refresh", b"refresh", "session_id", b"session_id", "use_cache", b"use_cache"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__use_cache: _TypeAlias = _typing.Literal["use_cache"]  # noqa: Y015
     _WhichOneofArgType__use_cache: _TypeAlias = _typing.Literal["_use_cache", b"_use_cache"]  # noqa: Y015
@@ -452,6 +461,9 @@ class AskResponse(_message.Message):
     TRACE_ID_FIELD_NUMBER: _builtins.int
     CORPUS_FIELD_NUMBER: _builtins.int
     STEPS_SKIPPED_FIELD_NUMBER: _builtins.int
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    TURN_FIELD_NUMBER: _builtins.int
+    RESOLVED_QUERY_FIELD_NUMBER: _builtins.int
     QUERY_PARTS_FIELD_NUMBER: _builtins.int
     answer: _builtins.str
     """The answer: the texts of `sentences` joined by single spaces; on abstention one sentence that says so."""
@@ -477,6 +489,14 @@ class AskResponse(_message.Message):
     """Id of this call in the service's log."""
     corpus: _builtins.str
     """The corpus that was answered from."""
+    session_id: _builtins.str
+    """The session that the question is a turn of; empty if none."""
+    turn: _builtins.int
+    """Number of the turn in its session, from 1; 0 without a session."""
+    resolved_query: _builtins.str
+    """The question that was searched for and answered, where it was completed from earlier turns of the session; empty if it
+    was answered as it was asked.
+    """
     query_parts: _builtins.int
     """Parts that the query was embedded in: more than 1 where it exceeds the window of the embedding model. Nothing of it is
     cut off then: the mean of the parts' vectors is what was searched with, which says less of each. 0 where vectors had
@@ -539,11 +559,14 @@ class AskResponse(_message.Message):
         trace_id: _builtins.str = ...,
         corpus: _builtins.str = ...,
         steps_skipped: _abc.Iterable[_builtins.str] | None = ...,
+        session_id: _builtins.str = ...,
+        turn: _builtins.int = ...,
+        resolved_query: _builtins.str = ...,
         query_parts: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "config", b"config"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstain_reason", b"abstain_reason", "accepted", b"accepted", "answer", b"answer", "cache", b"cache", "config", b"config", "context_chars", b"context_chars", "corpus", b"corpus", "corpus_id", b"corpus_id", "generator", b"generator", "intent", b"intent", "issues", b"issues", "path", b"path", "query_parts", b"query_parts", "repair_used", b"repair_used", "score", b"score", "sentences", b"sentences", "sources", b"sources", "status", b"status", "steps_skipped", b"steps_skipped", "timings_ms", b"timings_ms", "trace_id", b"trace_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstain_reason", b"abstain_reason", "accepted", b"accepted", "answer", b"answer", "cache", b"cache", "config", b"config", "context_chars", b"context_chars", "corpus", b"corpus", "corpus_id", b"corpus_id", "generator", b"generator", "intent", b"intent", "issues", b"issues", "path", b"path", "query_parts", b"query_parts", "repair_used", b"repair_used", "resolved_query", b"resolved_query", "score", b"score", "sentences", b"sentences", "session_id", b"session_id", "sources", b"sources", "status", b"status", "steps_skipped", b"steps_skipped", "timings_ms", b"timings_ms", "trace_id", b"trace_id", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -694,6 +717,294 @@ class AskVerified(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AskVerified: _TypeAlias = AskVerified  # noqa: Y015
+
+@_typing.final
+class Session(_message.Message):
+    """Questions and answers that belong together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    TURN_COUNT_FIELD_NUMBER: _builtins.int
+    TITLE_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """Server-made, unguessable, unique: 32 hex digits."""
+    turn_count: _builtins.int
+    """Turns."""
+    title: _builtins.str
+    """The first question."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When the first turn was stored."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When the last turn was stored."""
+
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        turn_count: _builtins.int = ...,
+        title: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "session_id", b"session_id", "title", b"title", "turn_count", b"turn_count", "update_time", b"update_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Session: _TypeAlias = Session  # noqa: Y015
+
+@_typing.final
+class Turn(_message.Message):
+    """A question of a session and its answer."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NUMBER_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    number: _builtins.int
+    """Place in the session, from 1, without gaps."""
+    query: _builtins.str
+    """The question as it was asked."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was stored."""
+
+    @_builtins.property
+    def response(self) -> Global___AskResponse:
+        """What Ask returned."""
+
+    def __init__(
+        self,
+        *,
+        number: _builtins.int = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        query: _builtins.str = ...,
+        response: Global___AskResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "number", b"number", "query", b"query", "response", b"response"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Turn: _TypeAlias = Turn  # noqa: Y015
+
+@_typing.final
+class ListSessionsRequest(_message.Message):
+    """Request of ListSessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most sessions to return, up to 1000; 0: 100."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty: the first page."""
+    def __init__(
+        self,
+        *,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSessionsRequest: _TypeAlias = ListSessionsRequest  # noqa: Y015
+
+@_typing.final
+class ListSessionsResponse(_message.Message):
+    """Response of ListSessions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty if this is the last."""
+    @_builtins.property
+    def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Session]:
+        """Sessions, the one with the newest turn first."""
+
+    def __init__(
+        self,
+        *,
+        sessions: _abc.Iterable[Global___Session] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSessionsResponse: _TypeAlias = ListSessionsResponse  # noqa: Y015
+
+@_typing.final
+class GetSessionRequest(_message.Message):
+    """Request of GetSession."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session. Required."""
+    page_size: _builtins.int
+    """Most turns to return, up to 1000; 0: 100. A page ends earlier when it has grown to some megabytes."""
+    page_token: _builtins.str
+    """`next_page_token` of the page before; empty: from the first turn on."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["page_size", b"page_size", "page_token", b"page_token", "session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSessionRequest: _TypeAlias = GetSessionRequest  # noqa: Y015
+
+@_typing.final
+class GetSessionResponse(_message.Message):
+    """Response of GetSession."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_FIELD_NUMBER: _builtins.int
+    TURNS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty if this is the last."""
+    @_builtins.property
+    def session(self) -> Global___Session:
+        """The session."""
+
+    @_builtins.property
+    def turns(self) -> _containers.RepeatedCompositeFieldContainer[Global___Turn]:
+        """Turns in order."""
+
+    def __init__(
+        self,
+        *,
+        session: Global___Session | None = ...,
+        turns: _abc.Iterable[Global___Turn] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "session", b"session", "turns", b"turns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetSessionResponse: _TypeAlias = GetSessionResponse  # noqa: Y015
+
+@_typing.final
+class DeleteSessionRequest(_message.Message):
+    """Request of DeleteSession."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session. Required."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSessionRequest: _TypeAlias = DeleteSessionRequest  # noqa: Y015
+
+@_typing.final
+class DeleteSessionResponse(_message.Message):
+    """Response of DeleteSession."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TURN_COUNT_FIELD_NUMBER: _builtins.int
+    turn_count: _builtins.int
+    """Turns deleted."""
+    def __init__(
+        self,
+        *,
+        turn_count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["turn_count", b"turn_count"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteSessionResponse: _TypeAlias = DeleteSessionResponse  # noqa: Y015
+
+@_typing.final
+class ExportSessionRequest(_message.Message):
+    """Request of ExportSession."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    """The session. Required."""
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportSessionRequest: _TypeAlias = ExportSessionRequest  # noqa: Y015
+
+@_typing.final
+class ExportSessionResponse(_message.Message):
+    """One turn of ExportSession."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TURN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def turn(self) -> Global___Turn:
+        """The turn."""
+
+    def __init__(
+        self,
+        *,
+        turn: Global___Turn | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["turn", b"turn"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["turn", b"turn"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportSessionResponse: _TypeAlias = ExportSessionResponse  # noqa: Y015
 
 @_typing.final
 class SearchRequest(_message.Message):
@@ -940,6 +1251,44 @@ class GetCacheStatsRequest(_message.Message):
 Global___GetCacheStatsRequest: _TypeAlias = GetCacheStatsRequest  # noqa: Y015
 
 @_typing.final
+class CacheCounters(_message.Message):
+    """What happened to a cache table."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HITS_FIELD_NUMBER: _builtins.int
+    MISSES_FIELD_NUMBER: _builtins.int
+    PUTS_FIELD_NUMBER: _builtins.int
+    EVICTIONS_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    hits: _builtins.int
+    """Entries that were asked for and found."""
+    misses: _builtins.int
+    """Entries that were asked for and were not there, too old or damaged."""
+    puts: _builtins.int
+    """Entries written."""
+    evictions: _builtins.int
+    """Entries deleted to keep within the limit."""
+    expired: _builtins.int
+    """Entries deleted because of their age."""
+    def __init__(
+        self,
+        *,
+        hits: _builtins.int = ...,
+        misses: _builtins.int = ...,
+        puts: _builtins.int = ...,
+        evictions: _builtins.int = ...,
+        expired: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evictions", b"evictions", "expired", b"expired", "hits", b"hits", "misses", b"misses", "puts", b"puts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheCounters: _TypeAlias = CacheCounters  # noqa: Y015
+
+@_typing.final
 class CacheTableStats(_message.Message):
     """One cache table."""
 
@@ -949,10 +1298,17 @@ class CacheTableStats(_message.Message):
     TOTAL_BYTES_FIELD_NUMBER: _builtins.int
     OLDEST_TIME_FIELD_NUMBER: _builtins.int
     NEWEST_TIME_FIELD_NUMBER: _builtins.int
+    OLDEST_ACCESS_TIME_FIELD_NUMBER: _builtins.int
+    LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    COUNTERS_FIELD_NUMBER: _builtins.int
+    PROCESS_COUNTERS_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     """Entries."""
     total_bytes: _builtins.int
     """Bytes of keys and values."""
+    limit_bytes: _builtins.int
+    """Most that total_bytes may be; unset: there is no limit."""
     @_builtins.property
     def oldest_time(self) -> _timestamp_pb2.Timestamp:
         """When the oldest entry was written; unset if there is none."""
@@ -961,6 +1317,22 @@ class CacheTableStats(_message.Message):
     def newest_time(self) -> _timestamp_pb2.Timestamp:
         """When the newest entry was written; unset if there is none."""
 
+    @_builtins.property
+    def oldest_access_time(self) -> _timestamp_pb2.Timestamp:
+        """When the entry that has not been used for longest was read or written last; unset if there is none."""
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """Age from which an entry is computed anew; unset: it stays until it is evicted."""
+
+    @_builtins.property
+    def counters(self) -> Global___CacheCounters:
+        """Of all processes since the database was begun; what others read in the last seconds may be missing."""
+
+    @_builtins.property
+    def process_counters(self) -> Global___CacheCounters:
+        """Of the process that answers, since its start."""
+
     def __init__(
         self,
         *,
@@ -968,12 +1340,19 @@ class CacheTableStats(_message.Message):
         total_bytes: _builtins.int = ...,
         oldest_time: _timestamp_pb2.Timestamp | None = ...,
         newest_time: _timestamp_pb2.Timestamp | None = ...,
+        oldest_access_time: _timestamp_pb2.Timestamp | None = ...,
+        limit_bytes: _builtins.int | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        counters: Global___CacheCounters | None = ...,
+        process_counters: Global___CacheCounters | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["newest_time", b"newest_time", "oldest_time", b"oldest_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit_bytes", b"_limit_bytes", "counters", b"counters", "limit_bytes", b"limit_bytes", "newest_time", b"newest_time", "oldest_access_time", b"oldest_access_time", "oldest_time", b"oldest_time", "process_counters", b"process_counters", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "newest_time", b"newest_time", "oldest_time", b"oldest_time", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit_bytes", b"_limit_bytes", "count", b"count", "counters", b"counters", "limit_bytes", b"limit_bytes", "newest_time", b"newest_time", "oldest_access_time", b"oldest_access_time", "oldest_time", b"oldest_time", "process_counters", b"process_counters", "total_bytes", b"total_bytes", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__limit_bytes: _TypeAlias = _typing.Literal["limit_bytes"]  # noqa: Y015
+    _WhichOneofArgType__limit_bytes: _TypeAlias = _typing.Literal["_limit_bytes", b"_limit_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit_bytes) -> _WhichOneofReturnType__limit_bytes | None: ...
 
 Global___CacheTableStats: _TypeAlias = CacheTableStats  # noqa: Y015
 
@@ -1037,18 +1416,38 @@ class PurgeCacheRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLES_FIELD_NUMBER: _builtins.int
+    CORPUS_FIELD_NUMBER: _builtins.int
+    CORPUS_ID_FIELD_NUMBER: _builtins.int
+    OLDER_THAN_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    corpus: _builtins.str
+    """Delete only what was made from the versions of this corpus; empty: from whatever. Embeddings and sessions belong to no
+    corpus: with this field "all" means retrieval and answers, and the other two may not be named.
+    """
+    corpus_id: _builtins.str
+    """Delete only what was made from this version, which need not exist any more; as `corpus`, which it excludes."""
+    dry_run: _builtins.bool
+    """Delete nothing, and say what would be."""
     @_builtins.property
     def tables(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Tables to empty: embeddings, retrieval, answers, sessions, or "all". At least one."""
+
+    @_builtins.property
+    def older_than(self) -> _duration_pb2.Duration:
+        """Delete only what was written longer ago than this; not negative. Unset: whenever it was."""
 
     def __init__(
         self,
         *,
         tables: _abc.Iterable[_builtins.str] | None = ...,
+        corpus: _builtins.str = ...,
+        corpus_id: _builtins.str = ...,
+        older_than: _duration_pb2.Duration | None = ...,
+        dry_run: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["older_than", b"older_than"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tables", b"tables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corpus", b"corpus", "corpus_id", b"corpus_id", "dry_run", b"dry_run", "older_than", b"older_than", "tables", b"tables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1080,19 +1479,45 @@ class PurgeCacheResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class PurgedBytesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PURGED_FIELD_NUMBER: _builtins.int
+    PURGED_BYTES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def purged(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Entries deleted, by table."""
+
+    @_builtins.property
+    def purged_bytes(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Bytes of their keys and values, by table."""
 
     def __init__(
         self,
         *,
         purged: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        purged_bytes: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["purged", b"purged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["purged", b"purged", "purged_bytes", b"purged_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

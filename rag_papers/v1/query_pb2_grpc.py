@@ -55,6 +55,26 @@ class QueryServiceStub:
                 request_serializer=rag__papers_dot_v1_dot_query__pb2.PlanRequest.SerializeToString,
                 response_deserializer=rag__papers_dot_v1_dot_query__pb2.PlanResponse.FromString,
                 _registered_method=True)
+        self.ListSessions = channel.unary_unary(
+                '/rag_papers.v1.QueryService/ListSessions',
+                request_serializer=rag__papers_dot_v1_dot_query__pb2.ListSessionsRequest.SerializeToString,
+                response_deserializer=rag__papers_dot_v1_dot_query__pb2.ListSessionsResponse.FromString,
+                _registered_method=True)
+        self.GetSession = channel.unary_unary(
+                '/rag_papers.v1.QueryService/GetSession',
+                request_serializer=rag__papers_dot_v1_dot_query__pb2.GetSessionRequest.SerializeToString,
+                response_deserializer=rag__papers_dot_v1_dot_query__pb2.GetSessionResponse.FromString,
+                _registered_method=True)
+        self.DeleteSession = channel.unary_unary(
+                '/rag_papers.v1.QueryService/DeleteSession',
+                request_serializer=rag__papers_dot_v1_dot_query__pb2.DeleteSessionRequest.SerializeToString,
+                response_deserializer=rag__papers_dot_v1_dot_query__pb2.DeleteSessionResponse.FromString,
+                _registered_method=True)
+        self.ExportSession = channel.unary_stream(
+                '/rag_papers.v1.QueryService/ExportSession',
+                request_serializer=rag__papers_dot_v1_dot_query__pb2.ExportSessionRequest.SerializeToString,
+                response_deserializer=rag__papers_dot_v1_dot_query__pb2.ExportSessionResponse.FromString,
+                _registered_method=True)
         self.GetCacheStats = channel.unary_unary(
                 '/rag_papers.v1.QueryService/GetCacheStats',
                 request_serializer=rag__papers_dot_v1_dot_query__pb2.GetCacheStatsRequest.SerializeToString,
@@ -109,15 +129,43 @@ class QueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListSessions(self, request, context):
+        """Lists sessions, the one with the newest turn first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSession(self, request, context):
+        """Returns a session and its first turns.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSession(self, request, context):
+        """Deletes a session with all its turns.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ExportSession(self, request, context):
+        """Streams all turns of a session in order, one a message.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetCacheStats(self, request, context):
-        """Returns size and age of every cache table.
+        """Returns size, age and use of every cache table.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PurgeCache(self, request, context):
-        """Deletes all entries of the named cache tables.
+        """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -152,6 +200,26 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.Plan,
                     request_deserializer=rag__papers_dot_v1_dot_query__pb2.PlanRequest.FromString,
                     response_serializer=rag__papers_dot_v1_dot_query__pb2.PlanResponse.SerializeToString,
+            ),
+            'ListSessions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSessions,
+                    request_deserializer=rag__papers_dot_v1_dot_query__pb2.ListSessionsRequest.FromString,
+                    response_serializer=rag__papers_dot_v1_dot_query__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'GetSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSession,
+                    request_deserializer=rag__papers_dot_v1_dot_query__pb2.GetSessionRequest.FromString,
+                    response_serializer=rag__papers_dot_v1_dot_query__pb2.GetSessionResponse.SerializeToString,
+            ),
+            'DeleteSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSession,
+                    request_deserializer=rag__papers_dot_v1_dot_query__pb2.DeleteSessionRequest.FromString,
+                    response_serializer=rag__papers_dot_v1_dot_query__pb2.DeleteSessionResponse.SerializeToString,
+            ),
+            'ExportSession': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportSession,
+                    request_deserializer=rag__papers_dot_v1_dot_query__pb2.ExportSessionRequest.FromString,
+                    response_serializer=rag__papers_dot_v1_dot_query__pb2.ExportSessionResponse.SerializeToString,
             ),
             'GetCacheStats': grpc.unary_unary_rpc_method_handler(
                     servicer.GetCacheStats,
@@ -278,6 +346,114 @@ class QueryService:
             '/rag_papers.v1.QueryService/Plan',
             rag__papers_dot_v1_dot_query__pb2.PlanRequest.SerializeToString,
             rag__papers_dot_v1_dot_query__pb2.PlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSessions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag_papers.v1.QueryService/ListSessions',
+            rag__papers_dot_v1_dot_query__pb2.ListSessionsRequest.SerializeToString,
+            rag__papers_dot_v1_dot_query__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag_papers.v1.QueryService/GetSession',
+            rag__papers_dot_v1_dot_query__pb2.GetSessionRequest.SerializeToString,
+            rag__papers_dot_v1_dot_query__pb2.GetSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag_papers.v1.QueryService/DeleteSession',
+            rag__papers_dot_v1_dot_query__pb2.DeleteSessionRequest.SerializeToString,
+            rag__papers_dot_v1_dot_query__pb2.DeleteSessionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/rag_papers.v1.QueryService/ExportSession',
+            rag__papers_dot_v1_dot_query__pb2.ExportSessionRequest.SerializeToString,
+            rag__papers_dot_v1_dot_query__pb2.ExportSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,10 +48,18 @@ class QueryServiceStub:
     """Retrieves passages without answering."""
     Plan: _grpc.UnaryUnaryMultiCallable[_query_pb2.PlanRequest, _query_pb2.PlanResponse]
     """Returns what Ask would do, without doing it."""
+    ListSessions: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListSessionsRequest, _query_pb2.ListSessionsResponse]
+    """Lists sessions, the one with the newest turn first."""
+    GetSession: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetSessionRequest, _query_pb2.GetSessionResponse]
+    """Returns a session and its first turns."""
+    DeleteSession: _grpc.UnaryUnaryMultiCallable[_query_pb2.DeleteSessionRequest, _query_pb2.DeleteSessionResponse]
+    """Deletes a session with all its turns."""
+    ExportSession: _grpc.UnaryStreamMultiCallable[_query_pb2.ExportSessionRequest, _query_pb2.ExportSessionResponse]
+    """Streams all turns of a session in order, one a message."""
     GetCacheStats: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetCacheStatsRequest, _query_pb2.GetCacheStatsResponse]
-    """Returns size and age of every cache table."""
+    """Returns size, age and use of every cache table."""
     PurgeCache: _grpc.UnaryUnaryMultiCallable[_query_pb2.PurgeCacheRequest, _query_pb2.PurgeCacheResponse]
-    """Deletes all entries of the named cache tables."""
+    """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more."""
     VacuumCache: _grpc.UnaryUnaryMultiCallable[_query_pb2.VacuumCacheRequest, _query_pb2.VacuumCacheResponse]
     """Returns the space of deleted entries to the file system. Asks go on meanwhile."""
 
@@ -75,10 +83,18 @@ class QueryServiceAsyncStub(QueryServiceStub):
     """Retrieves passages without answering."""
     Plan: _aio.UnaryUnaryMultiCallable[_query_pb2.PlanRequest, _query_pb2.PlanResponse]  # type: ignore[assignment]
     """Returns what Ask would do, without doing it."""
+    ListSessions: _aio.UnaryUnaryMultiCallable[_query_pb2.ListSessionsRequest, _query_pb2.ListSessionsResponse]  # type: ignore[assignment]
+    """Lists sessions, the one with the newest turn first."""
+    GetSession: _aio.UnaryUnaryMultiCallable[_query_pb2.GetSessionRequest, _query_pb2.GetSessionResponse]  # type: ignore[assignment]
+    """Returns a session and its first turns."""
+    DeleteSession: _aio.UnaryUnaryMultiCallable[_query_pb2.DeleteSessionRequest, _query_pb2.DeleteSessionResponse]  # type: ignore[assignment]
+    """Deletes a session with all its turns."""
+    ExportSession: _aio.UnaryStreamMultiCallable[_query_pb2.ExportSessionRequest, _query_pb2.ExportSessionResponse]  # type: ignore[assignment]
+    """Streams all turns of a session in order, one a message."""
     GetCacheStats: _aio.UnaryUnaryMultiCallable[_query_pb2.GetCacheStatsRequest, _query_pb2.GetCacheStatsResponse]  # type: ignore[assignment]
-    """Returns size and age of every cache table."""
+    """Returns size, age and use of every cache table."""
     PurgeCache: _aio.UnaryUnaryMultiCallable[_query_pb2.PurgeCacheRequest, _query_pb2.PurgeCacheResponse]  # type: ignore[assignment]
-    """Deletes all entries of the named cache tables."""
+    """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more."""
     VacuumCache: _aio.UnaryUnaryMultiCallable[_query_pb2.VacuumCacheRequest, _query_pb2.VacuumCacheResponse]  # type: ignore[assignment]
     """Returns the space of deleted entries to the file system. Asks go on meanwhile."""
 
@@ -125,12 +141,44 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns what Ask would do, without doing it."""
 
     @_abc_1.abstractmethod
+    def ListSessions(
+        self,
+        request: _query_pb2.ListSessionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.ListSessionsResponse, _abc.Awaitable[_query_pb2.ListSessionsResponse]]:
+        """Lists sessions, the one with the newest turn first."""
+
+    @_abc_1.abstractmethod
+    def GetSession(
+        self,
+        request: _query_pb2.GetSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.GetSessionResponse, _abc.Awaitable[_query_pb2.GetSessionResponse]]:
+        """Returns a session and its first turns."""
+
+    @_abc_1.abstractmethod
+    def DeleteSession(
+        self,
+        request: _query_pb2.DeleteSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.DeleteSessionResponse, _abc.Awaitable[_query_pb2.DeleteSessionResponse]]:
+        """Deletes a session with all its turns."""
+
+    @_abc_1.abstractmethod
+    def ExportSession(
+        self,
+        request: _query_pb2.ExportSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_query_pb2.ExportSessionResponse], _abc.AsyncIterator[_query_pb2.ExportSessionResponse]]:
+        """Streams all turns of a session in order, one a message."""
+
+    @_abc_1.abstractmethod
     def GetCacheStats(
         self,
         request: _query_pb2.GetCacheStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.GetCacheStatsResponse, _abc.Awaitable[_query_pb2.GetCacheStatsResponse]]:
-        """Returns size and age of every cache table."""
+        """Returns size, age and use of every cache table."""
 
     @_abc_1.abstractmethod
     def PurgeCache(
@@ -138,7 +186,7 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.PurgeCacheRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.PurgeCacheResponse, _abc.Awaitable[_query_pb2.PurgeCacheResponse]]:
-        """Deletes all entries of the named cache tables."""
+        """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more."""
 
     @_abc_1.abstractmethod
     def VacuumCache(

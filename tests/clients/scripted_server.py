@@ -17,8 +17,8 @@ from rag_papers.v1.resources_pb2 import FileError, Index, Job, JobError, JobResu
 class ScriptedServer:
     """Both services at one address. The last reply of a call repeats.
 
-    A reply is a response, a RagError, or a function of the call's context that never returns one; for WatchJob it is a
-    list of jobs, errors and functions.
+    A reply is a response, a RagError, or a function of the call's context that never returns one; that of a call that
+    streams is a list of these, that of WatchJob one with jobs for responses.
     """
 
     def __init__(self, address: str = "127.0.0.1:0", **script: Any) -> None:
@@ -58,6 +58,21 @@ class ScriptedServer:
                 yield ingest_pb2.WatchJobResponse(job=step)
             else:
                 step(context)
+
+    def AskStream(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        return self._messages("AskStream", request, context)
+
+    def ExportSession(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        return self._messages("ExportSession", request, context)
+
+    def _messages(self, method: str, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        for step in self._next(method, request):
+            if isinstance(step, RagError):
+                context.abort_with_status(to_status(step))
+            elif callable(step):
+                step(context)
+            else:
+                yield step
 
     def UploadDocuments(self, requests: Iterator[Any], context: grpc.ServicerContext) -> Any:
         reply = self._next("UploadDocuments", list(requests))

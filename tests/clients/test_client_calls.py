@@ -52,10 +52,52 @@ def test_every_query_call(server):
         assert client.ask("q", filter=wanted, **given) == answer
         assert client.plan("q", intent="definition", config=config) == plan
         assert client.cache_stats() == stats
-        assert client.purge_cache(["answers", "retrieval"]) == {"answers": 42}
+        assert client.purge_cache(["answers", "retrieval"]).purged == {"answers": 42}
         assert client.vacuum_cache().bytes_after == 4
     assert server.seen["Ask"] == [query_pb2.AskRequest(query="q", filter=wanted, **given)]
     assert server.seen["PurgeCache"][0].tables == ["answers", "retrieval"]
+
+
+def test_sessions(server):
+    sessions = [query_pb2.Session(session_id=str(number)) for number in range(3)]
+    turns = [query_pb2.Turn(number=number) for number in (1, 2)]
+    exported = [query_pb2.ExportSessionResponse(turn=turn) for turn in turns]
+    pages = [
+        query_pb2.ListSessionsResponse(sessions=sessions[:2], next_page_token="1"),
+        query_pb2.ListSessionsResponse(sessions=sessions[2:]),
+    ]
+    server.on("ListSessions", *pages, *pages)
+    server.on("GetSession", query_pb2.GetSessionResponse(session=sessions[0], turns=turns))
+    server.on("DeleteSession", query_pb2.DeleteSessionResponse(turn_count=2))
+    server.on("ExportSession", exported, [exported[0], errors.SessionsUnavailable("full")])
+    server.on("AskStream", [query_pb2.AskStreamResponse(text_delta="a"), errors.DeadlineExceeded("late")])
+
+    async def asynchronously() -> None:
+        async with AsyncQueryClient(server.address) as client:
+            assert [session async for session in client.list_sessions()] == sessions
+            assert (await client.get_session("0")).turns == turns
+            assert await client.delete_session("0") == 2
+            exporting = client.export_session("0")
+            assert await anext(exporting) == turns[0]
+            with pytest.raises(errors.SessionsUnavailable):
+                await anext(exporting)
+            stream = client.ask_stream("q", session_id="-")
+            assert (await anext(stream)).text_delta == "a"
+            with pytest.raises(errors.DeadlineExceeded):
+                await anext(stream)
+
+    with QueryClient(server.address) as client:
+        assert list(client.list_sessions()) == sessions
+        assert client.get_session("0", page_size=7, page_token="3").turns == turns
+        assert client.delete_session("0") == 2
+        assert list(client.export_session("0")) == turns
+        stream = client.ask_stream("q", session_id="0")
+        assert next(stream).text_delta == "a"
+        with pytest.raises(errors.DeadlineExceeded):
+            next(stream)
+    asyncio.run(asynchronously())
+    assert [request.session_id for request in server.seen["AskStream"]] == ["0", "-"]
+    assert server.seen["GetSession"][0] == query_pb2.GetSessionRequest(session_id="0", page_size=7, page_token="3")
 
 
 def test_indexes(server):

@@ -19,6 +19,7 @@ KEY = AnswerKey(
     generator="x-1",
     reranker="r-1",
     pipeline="p-1",
+    history=("What is attention?",),
 )
 
 
@@ -56,6 +57,8 @@ def test_an_answer_is_replaced(cache: AnswerCache) -> None:
         {"generator": "x-2"},
         {"reranker": "r-2"},
         {"pipeline": "p-2"},
+        {"history": ()},
+        {"history": ("What is dropout?",)},
         {"config": CONFIG | {"top_k_first": 13}},
         {"config": CONFIG | {"top_k_first": 12.0}},
         {"config": CONFIG | {"strict": 1}},
@@ -74,6 +77,7 @@ def test_every_part_of_the_key_has_its_test() -> None:
     parts = {field.name for field in dataclasses.fields(AnswerKey)}
     assert parts == {
         "query", "intent", "corpus_id", "filter", "approximate", "config", "generator", "reranker", "pipeline",
+        "history",
     }  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 import click
 
-from rag_client.cli import ask, cache, evaluation, index, ingest, jobs, model, serve, upload
+from rag_client.cli import ask, cache, evaluation, index, ingest, jobs, model, serve, session, upload
 from rag_client.cli.command import Group
 from rag_papers import __version__
 
@@ -27,6 +27,7 @@ for _command in (
     jobs.jobs,
     index.index,
     model.model,
+    session.session,
     cache.cache,
     evaluation.evaluation,
 ):

@@ -1,5 +1,6 @@
 """Answers and passages for people: what is said, and where it stands in the papers."""
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -10,14 +11,20 @@ from rag_client.cli.text import clean, duration, shorten, wrap
 
 if TYPE_CHECKING:
     from rag_papers.v1.query_pb2 import AskResponse, SearchResponse
-    from rag_papers.v1.resources_pb2 import CacheInfo, Citation
+    from rag_papers.v1.resources_pb2 import CacheInfo, Citation, Passage
 
 SNIPPET = 300
 """Characters of a passage that a search shows; --json has the whole."""
+AROUND = 120
+"""Characters on either side of a quote that a terminal shows."""
+
+_ON, _OFF = "\ue000", "\ue001"  # of private use; they stand where a quote begins and ends while lines are broken
 
 
 def answer(response: "AskResponse", *, explain: bool) -> Iterator[str]:
     """An answer with its citations; with `explain` also how it came about."""
+    if response.resolved_query:
+        yield wrap(click.style(f"Understood as: {clean(response.resolved_query)}", dim=True)) + "\n"
     marks: dict[tuple[str, int, int], int] = {}
     cited: list[Citation] = []
     said = []
@@ -34,12 +41,13 @@ def answer(response: "AskResponse", *, explain: bool) -> Iterator[str]:
     yield wrap(" ".join(said) or clean(response.answer))
     if cited:
         yield f"\n{click.style('Sources', bold=True)}"
-        paths = {source.passage.passage_id: source.passage.path for source in response.sources}
+        passages = {source.passage.passage_id: source.passage for source in response.sources}
         for number, citation in enumerate(cited, start=1):
-            path = paths.get(citation.passage_id, citation.document_id)
+            passage = passages.get(citation.passage_id)
+            path = passage.path if passage else citation.document_id
             yield f"  [{number}] {_place(citation.title, citation.section, citation.page, citation.page)}"
             yield f"      {_bytes(path, citation.start_byte, citation.end_byte)}"
-            yield wrap(f"“{clean(citation.quote)}”", indent="      ")
+            yield _quoted(citation, passage)
     yield f"\n{_verdict(response)}"
     if explain:
         yield ""
@@ -62,6 +70,25 @@ def passages(response: "SearchResponse") -> Iterator[str]:
             duration(response.timings_ms.get("total", 0.0)),
         ]
     )
+
+
+def _quoted(citation: "Citation", passage: "Passage | None") -> str:
+    """The quoted bytes; on a terminal highlighted in what stands around them."""
+    quote = clean(citation.quote)
+    if passage is None or not sys.stdout.isatty():
+        return wrap(f"“{quote}”", indent="      ")
+    data = passage.text.encode()
+    before = data[: citation.start_byte - passage.start_byte].decode(errors="ignore")
+    after = data[citation.end_byte - passage.start_byte :].decode(errors="ignore")
+    around = [_shortened(before[::-1])[::-1], f"{_ON}{quote}{_OFF}", _shortened(after)]
+    # Broken into lines before it is highlighted: what highlights has no width.
+    lines = wrap(" ".join(filter(None, around)), indent="      ")
+    return lines.replace(_ON, "\x1b[1m").replace(_OFF, "\x1b[22m")
+
+
+def _shortened(text: str) -> str:
+    """What fits of the text beside a quote."""
+    return shorten(text.replace(_ON, "").replace(_OFF, ""), AROUND)
 
 
 def _place(title: str, section: str, first_page: int, last_page: int) -> str:
@@ -97,6 +124,8 @@ def _verdict(response: "AskResponse") -> str:
             clean(response.intent),
             _cached(response.cache),
             duration(response.timings_ms.get("total", 0.0)),
+            *([f"no time for: {', '.join(map(clean, response.steps_skipped))}"] if response.steps_skipped else []),
+            *([f"turn {response.turn} of {clean(response.session_id)}"] if response.session_id else []),
         ]
     )
 

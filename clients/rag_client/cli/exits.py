@@ -33,6 +33,8 @@ HINTS = {
     "FORMAT_UNSUPPORTED": "build the index again with: rag ingest DIR",
     "INDEX_DAMAGED": "build the index again with: rag ingest DIR --no-cache",
     "INDEX_IN_USE": "activate another version first with: rag index activate CORPUS_ID --corpus NAME",
+    "SESSION_NOT_FOUND": "see which sessions there are with: rag session list",
+    "SESSIONS_UNAVAILABLE": "the log of QueryService says why, often a full disk",
     "QUEUE_FULL": "try again in {wait:g} s",
     "UPLOAD_BROKEN": "nothing was stored; upload again when the files are at rest",
     "UPLOAD_QUOTA": "raise RAG_UPLOAD_QUOTA_BYTES, RAG_UPLOAD_MAX_FILES or RAG_MAX_FILE_BYTES of IngestService",

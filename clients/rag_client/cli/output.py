@@ -9,18 +9,18 @@ if TYPE_CHECKING:
     from google.protobuf.message import Message
 
 
-def print_json(message: "Message") -> None:
-    """Prints a message in protobuf JSON on one line: names as in the contract, fields without presence always there."""
+def to_json(message: "Message") -> str:
+    """A message in protobuf JSON on one line: names as in the contract, fields without presence always there."""
     from google.protobuf.json_format import MessageToJson
 
-    click.echo(
-        MessageToJson(
-            message,
-            preserving_proto_field_name=True,
-            always_print_fields_with_no_presence=True,
-            indent=None,
-        )
+    return MessageToJson(
+        message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True, indent=None
     )
+
+
+def print_json(message: "Message") -> None:
+    """Prints a message as JSON."""
+    click.echo(to_json(message))
 
 
 def print_lines(lines: Iterable[str]) -> None:
