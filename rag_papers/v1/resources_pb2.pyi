@@ -128,6 +128,38 @@ SENTENCE_CLASH_WORDING: SentenceClash.ValueType  # 5
 """A word stands in the place of another one, or two have changed places."""
 Global___SentenceClash: _TypeAlias = SentenceClash  # noqa: Y015
 
+class _AnswerOrigin:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AnswerOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnswerOrigin.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ANSWER_ORIGIN_UNSPECIFIED: _AnswerOrigin.ValueType  # 0
+    """There is no answer, or the caches have nothing to do with it."""
+    ANSWER_ORIGIN_GENERATED: _AnswerOrigin.ValueType  # 1
+    """It was made for this call."""
+    ANSWER_ORIGIN_STORED: _AnswerOrigin.ValueType  # 2
+    """The whole answer is the one that was stored, or that was made for an equal call at the same time."""
+    ANSWER_ORIGIN_REVALIDATED: _AnswerOrigin.ValueType  # 3
+    """Another version of the corpus led to the same evidence, the same sentences of the same passages at the same places, and
+    what was written then is reused. The search, the citations and the score are of this version.
+    """
+
+class AnswerOrigin(_AnswerOrigin, metaclass=_AnswerOriginEnumTypeWrapper):
+    """Where the text of an answer comes from."""
+
+ANSWER_ORIGIN_UNSPECIFIED: AnswerOrigin.ValueType  # 0
+"""There is no answer, or the caches have nothing to do with it."""
+ANSWER_ORIGIN_GENERATED: AnswerOrigin.ValueType  # 1
+"""It was made for this call."""
+ANSWER_ORIGIN_STORED: AnswerOrigin.ValueType  # 2
+"""The whole answer is the one that was stored, or that was made for an equal call at the same time."""
+ANSWER_ORIGIN_REVALIDATED: AnswerOrigin.ValueType  # 3
+"""Another version of the corpus led to the same evidence, the same sentences of the same passages at the same places, and
+what was written then is reused. The search, the citations and the score are of this version.
+"""
+Global___AnswerOrigin: _TypeAlias = AnswerOrigin  # noqa: Y015
+
 @_typing.final
 class Job(_message.Message):
     """One run of ingestion."""
@@ -713,6 +745,7 @@ class CacheInfo(_message.Message):
     EMBED_HITS_FIELD_NUMBER: _builtins.int
     EMBED_MISSES_FIELD_NUMBER: _builtins.int
     AGE_MS_FIELD_NUMBER: _builtins.int
+    ANSWER_ORIGIN_FIELD_NUMBER: _builtins.int
     answer_hit: _builtins.bool
     """The whole answer came from the answer cache."""
     retrieval_hit: _builtins.bool
@@ -723,6 +756,8 @@ class CacheInfo(_message.Message):
     """Texts that the model embedded."""
     age_ms: _builtins.int
     """Age of the reused answer, or ranking where the answer was not reused, milliseconds; 0 without a hit."""
+    answer_origin: Global___AnswerOrigin.ValueType
+    """Where the text of an answer comes from; unspecified for a search."""
     def __init__(
         self,
         *,
@@ -731,10 +766,11 @@ class CacheInfo(_message.Message):
         embed_hits: _builtins.int = ...,
         embed_misses: _builtins.int = ...,
         age_ms: _builtins.int = ...,
+        answer_origin: Global___AnswerOrigin.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_ms", b"age_ms", "answer_hit", b"answer_hit", "embed_hits", b"embed_hits", "embed_misses", b"embed_misses", "retrieval_hit", b"retrieval_hit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_ms", b"age_ms", "answer_hit", b"answer_hit", "answer_origin", b"answer_origin", "embed_hits", b"embed_hits", "embed_misses", b"embed_misses", "retrieval_hit", b"retrieval_hit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
