@@ -7,14 +7,17 @@ import grpc
 
 from query_service.answering import Answerer
 from query_service.asking import Asker
+from query_service.caches import Caches
 from query_service.catalog import Catalog
 from query_service.config import Defaults
 from query_service.convert import answer_bytes
 from query_service.encoders import Encoders
+from query_service.entailment import EntailmentByName
 from query_service.generators import GENERATORS, Generators
 from query_service.rerankers import Rerankers
 from query_service.searching import Searcher
 from query_service.servicer import SERVICE_NAME, QueryServicer
+from query_service.verifying import Verifier
 from query_service.workers import Workers
 from rag_papers.errors import GeneratorUnavailable, InvalidRequest
 from rag_papers.persist.cache_database import CacheDatabase
@@ -46,10 +49,12 @@ class QueryApplication(Application):
         self._store = SqliteStore(paths.cache_db, CacheLimits.of(settings, memory=True))
         self._sessions_database = CacheDatabase(paths.cache_db)
         self._sessions = SessionStore(self._sessions_database)
-        self._catalog = Catalog(Corpora(paths.corpora), paths.indexes)
+        self._corpora = Corpora(paths.corpora)
+        self._catalog = Catalog(self._corpora, paths.indexes)
         self._encoders = Encoders(self._store, ModelStore(paths.models))
         self._rerankers = Rerankers()
         self._generators = Generators(settings)
+        self._entailment = EntailmentByName(settings.entailment)
         self._defaults = Defaults(
             reranker=settings.reranker,
             generator=settings.generator,
@@ -60,7 +65,14 @@ class QueryApplication(Application):
 
     async def start(self, server: grpc.aio.Server) -> None:
         """Registers the servicer, and begins to load the models of the corpora in the background."""
-        answerer = Answerer(self._catalog, self._encoders, self._rerankers, self._generators, self._store)
+        answerer = Answerer(
+            catalog=self._catalog,
+            encoders=self._encoders,
+            rerankers=self._rerankers,
+            generators=self._generators,
+            entailment=self._entailment,
+            store=self._store,
+        )
         servicer = QueryServicer(
             asker=Asker(
                 answerer=answerer,
@@ -70,7 +82,8 @@ class QueryApplication(Application):
                 encode=answer_bytes,
             ),
             searcher=Searcher(self._catalog, self._encoders, self._store),
-            store=self._store,
+            verifier=Verifier(answerer, self._entailment),
+            caches=Caches(self._store, self._corpora),
             sessions=self._sessions,
             workers=self._workers,
             max_query_chars=self._max_query_chars,
@@ -100,6 +113,10 @@ class QueryApplication(Application):
             self._rerankers.warm(self._defaults.reranker)
         except Exception as error:
             logger.warning("reranker %s is not loaded: %s", self._defaults.reranker, error)
+        try:
+            self._entailment.warm()
+        except Exception as error:
+            logger.warning("the entailment model is not loaded: %s", error)
         try:
             self._generators.of(self._defaults.generator)
         except GeneratorUnavailable as error:

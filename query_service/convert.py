@@ -13,26 +13,23 @@ from query_service.answering import Ask
 from query_service.config import AskConfig, Defaults, SearchConfig
 from query_service.evidence import RankedPassage
 from query_service.generators import GENERATORS
-from query_service.generators.base import Citation
+from query_service.generators.base import Citation, DraftSentence
 from query_service.plan import steps
 from query_service.question import Intent, detect
 from query_service.rerankers import NAMES as RERANKERS
 from query_service.rerankers import is_reranker
 from query_service.retrieving import CacheUse
 from query_service.searching import Found, Search
-from query_service.verify import Issue
+from query_service.verify import Issue, Judged
 from rag_papers.errors import InvalidRequest
 from rag_papers.persist.caching import BYPASS, REFRESH, USE, CachePolicy
 from rag_papers.persist.index_store import PassageRecord
-from rag_papers.persist.sqlite_store import CacheTable, TableStats
 from rag_papers.retrieval.analysis import normalise
 from rag_papers.retrieval.filtering import LAST_YEAR, Filter
 from rag_papers.retrieval.fusion import Candidate
-from rag_papers.rpc.times import timestamp
 from rag_papers.v1 import query_pb2, resources_pb2
 
 _CONTROL = dict.fromkeys((*range(32), *range(127, 160)), " ")
-_ALL = "all"
 
 
 def ask(request: query_pb2.AskRequest, max_query_chars: int, defaults: Defaults) -> Ask:
@@ -91,16 +88,6 @@ def plan(request: query_pb2.PlanRequest, max_query_chars: int, defaults: Default
     )
 
 
-def tables(request: query_pb2.PurgeCacheRequest) -> list[CacheTable]:
-    """The tables that a PurgeCacheRequest names. Raises InvalidRequest."""
-    valid = (*CacheTable, _ALL)
-    unknown = [name for name in request.tables if name not in valid]
-    if unknown or not request.tables:
-        what = f"has {', '.join(repr(name[:40]) for name in unknown[:5])}" if unknown else "is empty"
-        raise InvalidRequest(violations={"tables": f"{what}; name at least one of: {', '.join(valid)}"})
-    return list(CacheTable) if _ALL in request.tables else [CacheTable(name) for name in request.tables]
-
-
 def answer_bytes(answer: Answer) -> bytes:
     """An answer as the bytes of an AskResponse without the fields that differ from call to call."""
     return query_pb2.AskResponse(
@@ -111,16 +98,7 @@ def answer_bytes(answer: Answer) -> bytes:
             if answer.abstain_reason
             else query_pb2.ABSTAIN_REASON_UNSPECIFIED
         ),
-        sentences=[
-            resources_pb2.AnswerSentence(
-                text=sentence.text,
-                citations=[_citation(citation) for citation in sentence.citations],
-                supported=judged.supported,
-                support=judged.support,
-                clashes=[resources_pb2.SentenceClash.Value(f"SENTENCE_CLASH_{clash.name}") for clash in judged.clashes],
-            )
-            for sentence, judged in zip(answer.sentences, answer.judged, strict=True)
-        ],
+        sentences=judged_sentences(answer.sentences, answer.judged),
         sources=sources(answer.sources),
         evidence_strength=answer.strength,
         score=answer.score,
@@ -155,30 +133,27 @@ def search_response(found: Found, trace_id: str) -> query_pb2.SearchResponse:
     return response
 
 
-def stats_response(
-    stats: Mapping[CacheTable, TableStats], path: str, file_bytes: int
-) -> query_pb2.GetCacheStatsResponse:
-    """The response to GetCacheStats."""
-    return query_pb2.GetCacheStatsResponse(
-        tables={
-            table: query_pb2.CacheTableStats(
-                count=facts.count,
-                total_bytes=facts.total_bytes,
-                oldest_time=timestamp(facts.oldest),
-                newest_time=timestamp(facts.newest),
-            )
-            for table, facts in stats.items()
-        },
-        database_path=path,
-        file_bytes=file_bytes,
-    )
-
-
 def sources(passages: Sequence[RankedPassage]) -> list[resources_pb2.Source]:
     """The sources of an answer, best first."""
     return [
         _source(rank, passage.score, passage.candidate, passage.record)
         for rank, passage in enumerate(passages, start=1)
+    ]
+
+
+def judged_sentences(
+    sentences: Sequence[DraftSentence], judged: Sequence[Judged]
+) -> list[resources_pb2.AnswerSentence]:
+    """The sentences of an answer with what the verifier thinks of each, and the bytes that it found for it."""
+    return [
+        resources_pb2.AnswerSentence(
+            text=sentence.text,
+            citations=map(_citation, its.citations),
+            supported=its.supported,
+            support=its.support,
+            clashes=[resources_pb2.SentenceClash.Value(f"SENTENCE_CLASH_{clash.name}") for clash in its.clashes],
+        )
+        for sentence, its in zip(sentences, judged, strict=True)
     ]
 
 
@@ -305,8 +280,13 @@ def _source(rank: int, score: float, candidate: Candidate, record: PassageRecord
         score=score,
         bm25_score=candidate.bm25,
         vector_score=candidate.vector,
-        passage=resources_pb2.Passage(**dataclasses.asdict(record)),
+        passage=passage_message(record),
     )
+
+
+def passage_message(record: PassageRecord) -> resources_pb2.Passage:
+    """A passage."""
+    return resources_pb2.Passage(**dataclasses.asdict(record))
 
 
 def _citation(citation: Citation) -> resources_pb2.Citation:

@@ -8,9 +8,10 @@ from typing import Any, TypeVar
 
 import grpc
 
-from query_service import convert, convert_session
+from query_service import convert, convert_cache, convert_session, convert_verify
 from query_service.answering import Ask as ValidAsk
 from query_service.asking import Asked, Asker
+from query_service.caches import Caches
 from query_service.config import Defaults
 from query_service.convert_ask import AskRequests, response_bytes
 from query_service.convert_stream import AskMessages
@@ -18,9 +19,9 @@ from query_service.events import Event, Listener, to_nobody
 from query_service.searching import Searcher
 from query_service.sessions import Conversations
 from query_service.stop import Stop
+from query_service.verifying import Verifier
 from query_service.workers import Workers
 from rag_papers.persist.sessions import SessionStore
-from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.rpc.server import trace_id
 from rag_papers.v1 import query_pb2, query_pb2_grpc
 
@@ -41,7 +42,8 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         *,
         asker: Asker,
         searcher: Searcher,
-        store: SqliteStore,
+        verifier: Verifier,
+        caches: Caches,
         sessions: SessionStore,
         workers: Workers,
         max_query_chars: int,
@@ -49,7 +51,8 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
     ) -> None:
         self._asker = asker
         self._searcher = searcher
-        self._store = store
+        self._verifier = verifier
+        self._caches = caches
         self._sessions = sessions
         self._conversations = Conversations(sessions, max_query_chars)
         self._workers = workers
@@ -117,6 +120,16 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         """Says what Ask would do."""
         return convert.plan(request, self._max_query_chars, self._defaults)
 
+    async def Verify(self, request: query_pb2.VerifyRequest, context: _Context) -> query_pb2.VerifyResponse:
+        """Judges an answer."""
+        start = time.perf_counter()
+        claim = convert_verify.claim(request, self._max_query_chars, self._defaults)
+        verified = await self._blocking(context, lambda stop: self._verifier.verify(claim, stop))
+        response = convert_verify.verify_response(verified, claim.ask.intent, trace_id.get())
+        response.timings_ms["total"] = (time.perf_counter() - start) * 1000
+        logger.info("verify: score %.2f, %d sentences", response.score, len(response.sentences))
+        return response
+
     async def ListSessions(
         self, request: query_pb2.ListSessionsRequest, context: _Context
     ) -> query_pb2.ListSessionsResponse:
@@ -156,29 +169,21 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         self, request: query_pb2.GetCacheStatsRequest, context: _Context
     ) -> query_pb2.GetCacheStatsResponse:
         """Measures the caches."""
-        return await self._blocking(
-            context,
-            lambda stop: convert.stats_response(self._store.stats(), str(self._store.path), self._store.file_bytes()),
-        )
+        return await self._blocking(context, lambda stop: convert_cache.stats_response(self._caches.store))
 
     async def PurgeCache(self, request: query_pb2.PurgeCacheRequest, context: _Context) -> query_pb2.PurgeCacheResponse:
-        """Empties tables."""
-        tables = convert.tables(request)
-        purged = await self._blocking(context, lambda stop: self._store.purge(tables))
-        logger.info("purged: %s", ", ".join(f"{what.count} of {table}" for table, what in purged.items()))
-        return query_pb2.PurgeCacheResponse(purged={table.value: what.count for table, what in purged.items()})
+        """Deletes entries."""
+        purge = convert_cache.purge(request)
+        purged = await self._blocking(context, lambda stop: self._caches.purge(purge))
+        verb = "would purge" if purge.dry_run else "purged"
+        logger.info("%s: %s", verb, ", ".join(f"{what.count} of {table}" for table, what in purged.items()))
+        return convert_cache.purge_response(purged)
 
     async def VacuumCache(
         self, request: query_pb2.VacuumCacheRequest, context: _Context
     ) -> query_pb2.VacuumCacheResponse:
         """Shrinks the database."""
-
-        def vacuum(stop: Stop) -> tuple[int, int]:
-            before = self._store.file_bytes()
-            self._store.vacuum()
-            return before, self._store.file_bytes()
-
-        before, after = await self._blocking(context, vacuum)
+        before, after = await self._blocking(context, lambda stop: self._caches.vacuum())
         logger.info("vacuumed: %d to %d bytes", before, after)
         return query_pb2.VacuumCacheResponse(bytes_before=before, bytes_after=after)
 

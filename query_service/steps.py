@@ -27,7 +27,7 @@ from query_service.rerankers import NO_RERANKER
 from query_service.rerankers.base import Reranker, Retrieved, rerank
 from query_service.retrieving import Ranking, retrieve
 from query_service.stop import Stop
-from query_service.support import Context
+from query_service.support import Context, Entailment
 from query_service.verify import Verdict, verify
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.index_store import OpenIndex
@@ -64,6 +64,8 @@ class Task:
     """None if no retrieval gives the vectors weight."""
     policy: CachePolicy
     coverage: Coverage
+    entailment: Entailment | None
+    """None: the rules of the verifier decide alone."""
     stop: Stop
 
     def counted(self, sentence: Sentence) -> frozenset[str]:
@@ -236,7 +238,7 @@ def _verify(attempt: Attempt) -> None:
     if attempt.abstain_reason is not None:
         return
     task = attempt.task
-    context = Context(by_source(attempt.evidence), task.index.bm25.idf, task.vectors)
+    context = Context(by_source(attempt.evidence), task.index.bm25.idf, task.vectors, task.entailment)
     attempt.verdict = verify(task.question, task.coverage, attempt.draft, context)
     if attempt.verdict.declines:
         attempt.abstain_reason = AbstainReason.NOT_STATED

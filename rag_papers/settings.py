@@ -15,6 +15,7 @@ from rag_papers.errors import InvalidRequest
 _LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 _PRECISIONS = ("fp32", "int8")
 _RERANKER = re.compile(r"best-sentence|none|cross-encoder:.+")
+_ENTAILMENT = re.compile(r"none|cross-encoder:.+")
 _ADDRESS = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 
 
@@ -31,6 +32,11 @@ def _precision(text: str) -> None:
 def _reranker(text: str) -> None:
     if not _RERANKER.fullmatch(text):
         raise ValueError(f"{text!r} is none of best-sentence, none, cross-encoder:MODEL")
+
+
+def _entailment(text: str) -> None:
+    if not _ENTAILMENT.fullmatch(text):
+        raise ValueError(f"{text!r} is none of none, cross-encoder:MODEL")
 
 
 def _address(text: str) -> None:
@@ -173,6 +179,13 @@ class Settings:
         120.0, "how long the endpoint may take for an answer; a call's deadline bounds it too", unit="seconds", low=0.01
     )
     openai_max_tokens: int = _setting(1024, "longest answer of the endpoint", unit="tokens", low=1)
+    entailment: str = _setting(
+        "none",
+        "what decides whether a paper contradicts an answer: none, where rules only warn of it, or cross-encoder:MODEL "
+        "with the name or directory of a natural language inference model that is on this machine",
+        unit="name",
+        check=_entailment,
+    )
     query_processes: int = _setting(
         1, "processes of QueryService, which share its port, the caches and the indexes", unit="processes", low=1
     )

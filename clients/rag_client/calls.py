@@ -5,7 +5,7 @@ The blocking and the asyncio clients turn each of these into a method, so that n
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Concatenate, Generic, ParamSpec, TypeVar
 
 from google.protobuf.message import Message
@@ -93,11 +93,6 @@ def _exported(response: query_pb2.ExportSessionResponse) -> query_pb2.Turn:
     return response.turn
 
 
-def _purged(response: query_pb2.PurgeCacheResponse) -> dict[str, int]:
-    purged: Mapping[str, int] = response.purged
-    return dict(purged)
-
-
 START_INGEST = Call(method="StartIngest", build=requests.start_ingest, pick=_job)
 GET_JOB = Call(method="GetJob", build=requests.get_job, pick=_job)
 LIST_JOBS = Call(method="ListJobs", build=requests.list_jobs, pick=_jobs)
@@ -153,6 +148,7 @@ ASK_STREAM = Call(
 )
 SEARCH = Call(method="Search", build=requests.search, pick=_whole(query_pb2.SearchResponse))
 PLAN = Call(method="Plan", build=requests.plan, pick=_whole(query_pb2.PlanResponse))
+VERIFY = Call(method="Verify", build=requests.verify, pick=_whole(query_pb2.VerifyResponse), deadline=deadlines.ASK)
 LIST_SESSIONS = Call(method="ListSessions", build=requests.list_sessions, pick=_sessions)
 GET_SESSION = Call(method="GetSession", build=requests.get_session, pick=_whole(query_pb2.GetSessionResponse))
 DELETE_SESSION = Call(method="DeleteSession", build=requests.delete_session, pick=_turn_count)
@@ -160,7 +156,7 @@ EXPORT_SESSION = Call(
     method="ExportSession", build=requests.export_session, pick=_exported, deadline=deadlines.WHOLE_SESSION
 )
 CACHE_STATS = Call(method="GetCacheStats", build=requests.cache_stats, pick=_whole(query_pb2.GetCacheStatsResponse))
-PURGE_CACHE = Call(method="PurgeCache", build=requests.purge_cache, pick=_purged)
+PURGE_CACHE = Call(method="PurgeCache", build=requests.purge_cache, pick=_whole(query_pb2.PurgeCacheResponse))
 VACUUM_CACHE = Call(
     method="VacuumCache",
     build=requests.vacuum_cache,

@@ -2,11 +2,12 @@
 
 import os
 from collections.abc import Iterable
+from datetime import timedelta
 
 from rag_client.uploading import Progress, Upload
 from rag_client.words import value_of
 from rag_papers.v1 import ingest_pb2, query_pb2
-from rag_papers.v1.resources_pb2 import JobState
+from rag_papers.v1.resources_pb2 import JobState, Passage
 
 
 def start_ingest(
@@ -168,6 +169,30 @@ def plan(query: str, *, intent: str = "", config: query_pb2.AskConfig | None = N
     return query_pb2.PlanRequest(query=query, intent=intent, config=config)
 
 
+def verify(
+    query: str,
+    answer: str,
+    *,
+    intent: str = "",
+    passages: Iterable[Passage] = (),
+    corpus: str = "",
+    corpus_id: str = "",
+    filter: query_pb2.Filter | None = None,
+    config: query_pb2.AskConfig | None = None,
+) -> query_pb2.VerifyRequest:
+    """Judges an answer, whoever wrote it, by `passages` or, without any, by what the papers have to the question."""
+    return query_pb2.VerifyRequest(
+        query=query,
+        answer=answer,
+        intent=intent,
+        passages=passages,
+        corpus=corpus,
+        corpus_id=corpus_id,
+        filter=filter,
+        config=config,
+    )
+
+
 def list_sessions(*, page_size: int = 0) -> query_pb2.ListSessionsRequest:
     """Lists the sessions, the one with the newest turn first, fetching page after page."""
     return query_pb2.ListSessionsRequest(page_size=page_size)
@@ -189,13 +214,27 @@ def export_session(session_id: str) -> query_pb2.ExportSessionRequest:
 
 
 def cache_stats() -> query_pb2.GetCacheStatsRequest:
-    """Returns size and age of every cache table."""
+    """Returns size, age and use of every cache table."""
     return query_pb2.GetCacheStatsRequest()
 
 
-def purge_cache(tables: Iterable[str]) -> query_pb2.PurgeCacheRequest:
-    """Deletes all entries of the named cache tables, or of "all"; returns how many, by table."""
-    return query_pb2.PurgeCacheRequest(tables=tables)
+def purge_cache(
+    tables: Iterable[str],
+    *,
+    corpus: str = "",
+    corpus_id: str = "",
+    older_than: timedelta | None = None,
+    dry_run: bool = False,
+) -> query_pb2.PurgeCacheRequest:
+    """Deletes entries of the named cache tables, or of "all"; returns how many and how large they were, by table.
+
+    Only those made from a corpus, or from one version, and only those older than an age, where that is given. A dry run
+    deletes nothing.
+    """
+    request = query_pb2.PurgeCacheRequest(tables=tables, corpus=corpus, corpus_id=corpus_id, dry_run=dry_run)
+    if older_than is not None:
+        request.older_than.FromTimedelta(older_than)
+    return request
 
 
 def vacuum_cache() -> query_pb2.VacuumCacheRequest:

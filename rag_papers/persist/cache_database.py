@@ -38,6 +38,9 @@ _DAMAGE_CODES = frozenset(
     }
 )
 
+# A message of SQLite may quote what damage made of a name: then it is the message that cannot be decoded.
+_FAILURES = (sqlite3.Error, OSError, UnicodeDecodeError)
+
 T = TypeVar("T")
 _FileId = tuple[int, int] | None
 
@@ -70,7 +73,7 @@ class CacheDatabase:
         for _ in range(2):
             try:
                 return work(self._connection())
-            except (sqlite3.Error, OSError) as error:
+            except _FAILURES as error:
                 logger.warning("%s: %s failed: %s", self.path, what, error)
                 if self._closed or not _is_damage(error) or not self._set_aside():
                     break
@@ -107,7 +110,7 @@ class CacheDatabase:
         # A connection belongs to one thread of one process, and to the file that lies at the path now: another process
         # may have set aside, or somebody deleted, the one that it was made for.
         own = self._own
-        if own.connection is None or own.process != os.getpid() or own.file != _file_id(self.path) or self._closed:
+        if own.connection is None or own.process != os.getpid() or own.file != file_id(self.path) or self._closed:
             return self._reconnect()
         return own.connection
 
@@ -139,21 +142,21 @@ class CacheDatabase:
             prepare(connection)
             if earlier.exists():
                 self._convert(connection, earlier)
-        except sqlite3.Error:
+        except BaseException:
             connection.close()
             raise
         return connection
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        self._own.file = _file_id(self.path)
+        self._own.file = file_id(self.path)
         return connection
 
     def _convert(self, connection: sqlite3.Connection, earlier: Path) -> None:
         start = time.perf_counter()
         try:
             convert(connection, str(earlier))
-        except sqlite3.Error as error:
+        except _FAILURES as error:
             logger.warning("%s cannot be converted to version %d: %s", earlier, SCHEMA_VERSION, error)
             self._keep_aside(earlier)
             return
@@ -167,7 +170,7 @@ class CacheDatabase:
         try:
             with self._lock, self._alone():
                 # Other threads may be inside their connections: each closes its own when it comes to the next file.
-                if damaged is not None and _file_id(self.path) == damaged:
+                if damaged is not None and file_id(self.path) == damaged:
                     aside = self._keep_aside(self.path)
                     logger.warning(
                         "%s is damaged or of another version; set aside as %s, a new one begins", self.path, aside.name
@@ -226,7 +229,8 @@ def _move(path: Path, target: Path) -> None:
             source.rename(place)
 
 
-def _file_id(path: Path) -> _FileId:
+def file_id(path: Path) -> _FileId:
+    """Tells a file from another one at the same path; None if there is none."""
     try:
         stat = os.stat(path)  # noqa: PTH116 - at every read, and Path.stat takes twice as long
     except OSError:
@@ -234,8 +238,8 @@ def _file_id(path: Path) -> _FileId:
     return stat.st_dev, stat.st_ino
 
 
-def _is_damage(error: sqlite3.Error | OSError) -> bool:
+def _is_damage(error: sqlite3.Error | OSError | UnicodeDecodeError) -> bool:
     # The other classes stand for a file that is sound (busy, disk full, read-only), but for these codes. No constraint
     # can fail in a sound one.
-    damage = type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError)
+    damage = type(error) in (sqlite3.DatabaseError, sqlite3.IntegrityError, UnicodeDecodeError)
     return damage or getattr(error, "sqlite_errorcode", None) in _DAMAGE_CODES

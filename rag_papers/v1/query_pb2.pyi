@@ -5,6 +5,7 @@ The contract of rag-papers: IngestService builds indexes, QueryService answers f
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -736,6 +737,158 @@ class AskVerified(_message.Message):
 Global___AskVerified: _TypeAlias = AskVerified  # noqa: Y015
 
 @_typing.final
+class VerifyRequest(_message.Message):
+    """Request of Verify."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    INTENT_FIELD_NUMBER: _builtins.int
+    PASSAGES_FIELD_NUMBER: _builtins.int
+    CORPUS_FIELD_NUMBER: _builtins.int
+    CORPUS_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    CONFIG_FIELD_NUMBER: _builtins.int
+    query: _builtins.str
+    """The question that is answered, 1 to 4000 characters after trimming. Required."""
+    answer: _builtins.str
+    """The answer, at most 10,000 characters. Marks in it, as [2], cite the passages by their place, from 1; a sentence without
+    one is held against all of them.
+    """
+    intent: _builtins.str
+    """As in AskRequest."""
+    corpus: _builtins.str
+    """The corpus to take them from; empty: the one published last. Contradicts passages."""
+    corpus_id: _builtins.str
+    """A version to take them from; empty: the corpus's active one. Contradicts passages."""
+    @_builtins.property
+    def passages(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.Passage]:
+        """What the answer is held against, at most 100 and 100,000 characters of text together. Only `text` is required, not
+        blank; what else is given comes back in citations, whose bytes are counted from start_byte on. passage_id is made up
+        where it is empty, and must not occur twice. Empty: the passages that Ask would answer the question from, in the order
+        of its `sources`, whole.
+        """
+
+    @_builtins.property
+    def filter(self) -> Global___Filter:
+        """Which passages may be taken; unset: all. Contradicts passages."""
+
+    @_builtins.property
+    def config(self) -> Global___AskConfig:
+        """As in AskRequest: how passages are retrieved, and the threshold of acceptance."""
+
+    def __init__(
+        self,
+        *,
+        query: _builtins.str = ...,
+        answer: _builtins.str = ...,
+        intent: _builtins.str = ...,
+        passages: _abc.Iterable[_resources_pb2.Passage] | None = ...,
+        corpus: _builtins.str = ...,
+        corpus_id: _builtins.str = ...,
+        filter: Global___Filter | None = ...,
+        config: Global___AskConfig | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "config", b"config", "corpus", b"corpus", "corpus_id", b"corpus_id", "filter", b"filter", "intent", b"intent", "passages", b"passages", "query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyRequest: _TypeAlias = VerifyRequest  # noqa: Y015
+
+@_typing.final
+class VerifyResponse(_message.Message):
+    """Response of Verify."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class TimingsMsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SCORE_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    ISSUES_FIELD_NUMBER: _builtins.int
+    SENTENCES_FIELD_NUMBER: _builtins.int
+    DECLINES_FIELD_NUMBER: _builtins.int
+    INTENT_FIELD_NUMBER: _builtins.int
+    PASSAGES_FIELD_NUMBER: _builtins.int
+    CORPUS_FIELD_NUMBER: _builtins.int
+    CORPUS_ID_FIELD_NUMBER: _builtins.int
+    TIMINGS_MS_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
+    score: _builtins.float
+    """Score in [0, 1], as Ask computes it."""
+    accepted: _builtins.bool
+    """score >= config.accept_threshold."""
+    declines: _builtins.bool
+    """The answer says that the papers do not answer the question; its score is 0, and nothing else is said of it."""
+    intent: _builtins.str
+    """The intent, given or detected; it decides how long an answer should be."""
+    corpus: _builtins.str
+    """The corpus that the passages were taken from; empty if they were given."""
+    corpus_id: _builtins.str
+    """Its version; empty if they were given."""
+    trace_id: _builtins.str
+    """Id of this call in the service's log."""
+    @_builtins.property
+    def issues(self) -> _containers.RepeatedScalarFieldContainer[Global___AnswerIssue.ValueType]:
+        """What is wrong; empty when nothing is."""
+
+    @_builtins.property
+    def sentences(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.AnswerSentence]:
+        """The sentences of the answer, each with the bytes that support it; empty for an empty answer and one that declines."""
+
+    @_builtins.property
+    def passages(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.Passage]:
+        """What the answer was held against; `source_rank` of citations counts them from 1."""
+
+    @_builtins.property
+    def timings_ms(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Milliseconds of the call: "total"."""
+
+    def __init__(
+        self,
+        *,
+        score: _builtins.float = ...,
+        accepted: _builtins.bool = ...,
+        issues: _abc.Iterable[Global___AnswerIssue.ValueType] | None = ...,
+        sentences: _abc.Iterable[_resources_pb2.AnswerSentence] | None = ...,
+        declines: _builtins.bool = ...,
+        intent: _builtins.str = ...,
+        passages: _abc.Iterable[_resources_pb2.Passage] | None = ...,
+        corpus: _builtins.str = ...,
+        corpus_id: _builtins.str = ...,
+        timings_ms: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        trace_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "corpus", b"corpus", "corpus_id", b"corpus_id", "declines", b"declines", "intent", b"intent", "issues", b"issues", "passages", b"passages", "score", b"score", "sentences", b"sentences", "timings_ms", b"timings_ms", "trace_id", b"trace_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyResponse: _TypeAlias = VerifyResponse  # noqa: Y015
+
+@_typing.final
 class Session(_message.Message):
     """Questions and answers that belong together."""
 
@@ -1268,6 +1421,44 @@ class GetCacheStatsRequest(_message.Message):
 Global___GetCacheStatsRequest: _TypeAlias = GetCacheStatsRequest  # noqa: Y015
 
 @_typing.final
+class CacheCounters(_message.Message):
+    """What happened to a cache table."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HITS_FIELD_NUMBER: _builtins.int
+    MISSES_FIELD_NUMBER: _builtins.int
+    PUTS_FIELD_NUMBER: _builtins.int
+    EVICTIONS_FIELD_NUMBER: _builtins.int
+    EXPIRED_FIELD_NUMBER: _builtins.int
+    hits: _builtins.int
+    """Entries that were asked for and found."""
+    misses: _builtins.int
+    """Entries that were asked for and were not there, too old or damaged."""
+    puts: _builtins.int
+    """Entries written."""
+    evictions: _builtins.int
+    """Entries deleted to keep within the limit."""
+    expired: _builtins.int
+    """Entries deleted because of their age."""
+    def __init__(
+        self,
+        *,
+        hits: _builtins.int = ...,
+        misses: _builtins.int = ...,
+        puts: _builtins.int = ...,
+        evictions: _builtins.int = ...,
+        expired: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["evictions", b"evictions", "expired", b"expired", "hits", b"hits", "misses", b"misses", "puts", b"puts"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CacheCounters: _TypeAlias = CacheCounters  # noqa: Y015
+
+@_typing.final
 class CacheTableStats(_message.Message):
     """One cache table."""
 
@@ -1277,10 +1468,17 @@ class CacheTableStats(_message.Message):
     TOTAL_BYTES_FIELD_NUMBER: _builtins.int
     OLDEST_TIME_FIELD_NUMBER: _builtins.int
     NEWEST_TIME_FIELD_NUMBER: _builtins.int
+    OLDEST_ACCESS_TIME_FIELD_NUMBER: _builtins.int
+    LIMIT_BYTES_FIELD_NUMBER: _builtins.int
+    TTL_FIELD_NUMBER: _builtins.int
+    COUNTERS_FIELD_NUMBER: _builtins.int
+    PROCESS_COUNTERS_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     """Entries."""
     total_bytes: _builtins.int
     """Bytes of keys and values."""
+    limit_bytes: _builtins.int
+    """Most that total_bytes may be; unset: there is no limit."""
     @_builtins.property
     def oldest_time(self) -> _timestamp_pb2.Timestamp:
         """When the oldest entry was written; unset if there is none."""
@@ -1289,6 +1487,22 @@ class CacheTableStats(_message.Message):
     def newest_time(self) -> _timestamp_pb2.Timestamp:
         """When the newest entry was written; unset if there is none."""
 
+    @_builtins.property
+    def oldest_access_time(self) -> _timestamp_pb2.Timestamp:
+        """When the entry that has not been used for longest was read or written last; unset if there is none."""
+
+    @_builtins.property
+    def ttl(self) -> _duration_pb2.Duration:
+        """Age from which an entry is computed anew; unset: it stays until it is evicted."""
+
+    @_builtins.property
+    def counters(self) -> Global___CacheCounters:
+        """Of all processes since the database was begun; what others read in the last seconds may be missing."""
+
+    @_builtins.property
+    def process_counters(self) -> Global___CacheCounters:
+        """Of the process that answers, since its start."""
+
     def __init__(
         self,
         *,
@@ -1296,12 +1510,19 @@ class CacheTableStats(_message.Message):
         total_bytes: _builtins.int = ...,
         oldest_time: _timestamp_pb2.Timestamp | None = ...,
         newest_time: _timestamp_pb2.Timestamp | None = ...,
+        oldest_access_time: _timestamp_pb2.Timestamp | None = ...,
+        limit_bytes: _builtins.int | None = ...,
+        ttl: _duration_pb2.Duration | None = ...,
+        counters: Global___CacheCounters | None = ...,
+        process_counters: Global___CacheCounters | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["newest_time", b"newest_time", "oldest_time", b"oldest_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_limit_bytes", b"_limit_bytes", "counters", b"counters", "limit_bytes", b"limit_bytes", "newest_time", b"newest_time", "oldest_access_time", b"oldest_access_time", "oldest_time", b"oldest_time", "process_counters", b"process_counters", "ttl", b"ttl"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "newest_time", b"newest_time", "oldest_time", b"oldest_time", "total_bytes", b"total_bytes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_limit_bytes", b"_limit_bytes", "count", b"count", "counters", b"counters", "limit_bytes", b"limit_bytes", "newest_time", b"newest_time", "oldest_access_time", b"oldest_access_time", "oldest_time", b"oldest_time", "process_counters", b"process_counters", "total_bytes", b"total_bytes", "ttl", b"ttl"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__limit_bytes: _TypeAlias = _typing.Literal["limit_bytes"]  # noqa: Y015
+    _WhichOneofArgType__limit_bytes: _TypeAlias = _typing.Literal["_limit_bytes", b"_limit_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__limit_bytes) -> _WhichOneofReturnType__limit_bytes | None: ...
 
 Global___CacheTableStats: _TypeAlias = CacheTableStats  # noqa: Y015
 
@@ -1365,18 +1586,38 @@ class PurgeCacheRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TABLES_FIELD_NUMBER: _builtins.int
+    CORPUS_FIELD_NUMBER: _builtins.int
+    CORPUS_ID_FIELD_NUMBER: _builtins.int
+    OLDER_THAN_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    corpus: _builtins.str
+    """Delete only what was made from the versions of this corpus; empty: from whatever. Embeddings and sessions belong to no
+    corpus: with this field "all" means retrieval and answers, and the other two may not be named.
+    """
+    corpus_id: _builtins.str
+    """Delete only what was made from this version, which need not exist any more; as `corpus`, which it excludes."""
+    dry_run: _builtins.bool
+    """Delete nothing, and say what would be."""
     @_builtins.property
     def tables(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Tables to empty: embeddings, retrieval, answers, sessions, or "all". At least one."""
+
+    @_builtins.property
+    def older_than(self) -> _duration_pb2.Duration:
+        """Delete only what was written longer ago than this; not negative. Unset: whenever it was."""
 
     def __init__(
         self,
         *,
         tables: _abc.Iterable[_builtins.str] | None = ...,
+        corpus: _builtins.str = ...,
+        corpus_id: _builtins.str = ...,
+        older_than: _duration_pb2.Duration | None = ...,
+        dry_run: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["older_than", b"older_than"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tables", b"tables"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corpus", b"corpus", "corpus_id", b"corpus_id", "dry_run", b"dry_run", "older_than", b"older_than", "tables", b"tables"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1408,19 +1649,45 @@ class PurgeCacheResponse(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class PurgedBytesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.int
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.int = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     PURGED_FIELD_NUMBER: _builtins.int
+    PURGED_BYTES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def purged(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Entries deleted, by table."""
+
+    @_builtins.property
+    def purged_bytes(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
+        """Bytes of their keys and values, by table."""
 
     def __init__(
         self,
         *,
         purged: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
+        purged_bytes: _abc.Mapping[_builtins.str, _builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["purged", b"purged"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["purged", b"purged", "purged_bytes", b"purged_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

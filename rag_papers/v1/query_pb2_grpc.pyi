@@ -48,6 +48,8 @@ class QueryServiceStub:
     """Retrieves passages without answering."""
     Plan: _grpc.UnaryUnaryMultiCallable[_query_pb2.PlanRequest, _query_pb2.PlanResponse]
     """Returns what Ask would do, without doing it."""
+    Verify: _grpc.UnaryUnaryMultiCallable[_query_pb2.VerifyRequest, _query_pb2.VerifyResponse]
+    """Judges an answer, whoever wrote it, by passages that are given or by what the papers have to the question."""
     ListSessions: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListSessionsRequest, _query_pb2.ListSessionsResponse]
     """Lists sessions, the one with the newest turn first."""
     GetSession: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetSessionRequest, _query_pb2.GetSessionResponse]
@@ -57,9 +59,9 @@ class QueryServiceStub:
     ExportSession: _grpc.UnaryStreamMultiCallable[_query_pb2.ExportSessionRequest, _query_pb2.ExportSessionResponse]
     """Streams all turns of a session in order, one a message."""
     GetCacheStats: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetCacheStatsRequest, _query_pb2.GetCacheStatsResponse]
-    """Returns size and age of every cache table."""
+    """Returns size, age and use of every cache table."""
     PurgeCache: _grpc.UnaryUnaryMultiCallable[_query_pb2.PurgeCacheRequest, _query_pb2.PurgeCacheResponse]
-    """Deletes all entries of the named cache tables."""
+    """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more."""
     VacuumCache: _grpc.UnaryUnaryMultiCallable[_query_pb2.VacuumCacheRequest, _query_pb2.VacuumCacheResponse]
     """Returns the space of deleted entries to the file system. Asks go on meanwhile."""
 
@@ -83,6 +85,8 @@ class QueryServiceAsyncStub(QueryServiceStub):
     """Retrieves passages without answering."""
     Plan: _aio.UnaryUnaryMultiCallable[_query_pb2.PlanRequest, _query_pb2.PlanResponse]  # type: ignore[assignment]
     """Returns what Ask would do, without doing it."""
+    Verify: _aio.UnaryUnaryMultiCallable[_query_pb2.VerifyRequest, _query_pb2.VerifyResponse]  # type: ignore[assignment]
+    """Judges an answer, whoever wrote it, by passages that are given or by what the papers have to the question."""
     ListSessions: _aio.UnaryUnaryMultiCallable[_query_pb2.ListSessionsRequest, _query_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Lists sessions, the one with the newest turn first."""
     GetSession: _aio.UnaryUnaryMultiCallable[_query_pb2.GetSessionRequest, _query_pb2.GetSessionResponse]  # type: ignore[assignment]
@@ -92,9 +96,9 @@ class QueryServiceAsyncStub(QueryServiceStub):
     ExportSession: _aio.UnaryStreamMultiCallable[_query_pb2.ExportSessionRequest, _query_pb2.ExportSessionResponse]  # type: ignore[assignment]
     """Streams all turns of a session in order, one a message."""
     GetCacheStats: _aio.UnaryUnaryMultiCallable[_query_pb2.GetCacheStatsRequest, _query_pb2.GetCacheStatsResponse]  # type: ignore[assignment]
-    """Returns size and age of every cache table."""
+    """Returns size, age and use of every cache table."""
     PurgeCache: _aio.UnaryUnaryMultiCallable[_query_pb2.PurgeCacheRequest, _query_pb2.PurgeCacheResponse]  # type: ignore[assignment]
-    """Deletes all entries of the named cache tables."""
+    """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more."""
     VacuumCache: _aio.UnaryUnaryMultiCallable[_query_pb2.VacuumCacheRequest, _query_pb2.VacuumCacheResponse]  # type: ignore[assignment]
     """Returns the space of deleted entries to the file system. Asks go on meanwhile."""
 
@@ -141,6 +145,14 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns what Ask would do, without doing it."""
 
     @_abc_1.abstractmethod
+    def Verify(
+        self,
+        request: _query_pb2.VerifyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.VerifyResponse, _abc.Awaitable[_query_pb2.VerifyResponse]]:
+        """Judges an answer, whoever wrote it, by passages that are given or by what the papers have to the question."""
+
+    @_abc_1.abstractmethod
     def ListSessions(
         self,
         request: _query_pb2.ListSessionsRequest,
@@ -178,7 +190,7 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.GetCacheStatsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.GetCacheStatsResponse, _abc.Awaitable[_query_pb2.GetCacheStatsResponse]]:
-        """Returns size and age of every cache table."""
+        """Returns size, age and use of every cache table."""
 
     @_abc_1.abstractmethod
     def PurgeCache(
@@ -186,7 +198,7 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _query_pb2.PurgeCacheRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.PurgeCacheResponse, _abc.Awaitable[_query_pb2.PurgeCacheResponse]]:
-        """Deletes all entries of the named cache tables."""
+        """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more."""
 
     @_abc_1.abstractmethod
     def VacuumCache(

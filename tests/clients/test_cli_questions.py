@@ -311,6 +311,10 @@ def stats(server: ScriptedServer):
         response.tables[name].count, response.tables[name].total_bytes = count, size
         response.tables[name].oldest_time.seconds = 1_736_937_000
         response.tables[name].newest_time.seconds = 1_736_950_920
+        response.tables[name].limit_bytes = 4 * size
+        response.tables[name].counters.hits, response.tables[name].counters.misses = 3 * count, count
+        response.tables[name].counters.evictions, response.tables[name].counters.expired = 5, 6
+    response.tables["answers"].ttl.seconds = 30 * 86400
     response.tables["sessions"].count = 0
     server.on("GetCacheStats", response)
     return response
@@ -327,19 +331,60 @@ def test_cache_stats_are_the_seeds_table(stats, rag, command, args):
     assert table[3].split()[:4] == ["embeddings", "42", "156.2", "KB"]
     assert table[4].split() == ["sessions", "0", "0", "B", "-", "-"]
     assert table[6].split() == ["TOTAL", "50", "157.1", "KB"]
+    use = lines[10:]
+    assert use[0].split() == "Table Limit Full Kept for Last used Evicted Expired Hits Misses Hit rate".split()
+    assert use[2].split() == [*"answers 3.5 KB 25% 30 d - 5 6 24 8".split(), "[###############.....]", "75.0%"]
+    assert use[3].split()[:8] == "embeddings 624.8 KB 25% - - 5 6".split()
+    assert use[4].split() == "sessions - - - - 0 0 0 0 -".split()
+    assert use[6].split() == ["TOTAL", "150", "50", "[###############.....]", "75.0%"]
     assert lines[-1] == "Database on disk: 5.0 MB"
     tables = json.loads(rag(*args, "--json", command=command).stdout)["tables"]
     assert tables["sessions"] == {"count": "0", "total_bytes": "0"}
+    assert tables["answers"]["ttl"] == "2592000s"
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_watched_stats_are_shown_again_until_interrupted(stats, server, rag, monkeypatch, as_json):
+    pauses = []
+
+    def sleep(seconds):
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("rag_client.cli.cache.time.sleep", sleep)
+    result = rag("cache", "stats", "--watch", "--interval", "0.5", *(["--json"] if as_json else []))
+    assert pauses == [0.5] * 3
+    assert len(server.seen["GetCacheStats"]) == 3
+    assert result.stdout.count("database_path" if as_json else "Cache Statistics") == 3
 
 
 def test_purge_and_vacuum(server, rag):
-    server.on("PurgeCache", query_pb2.PurgeCacheResponse(purged={"answers": 42, "retrieval": 1}))
+    server.on(
+        "PurgeCache",
+        query_pb2.PurgeCacheResponse(
+            purged={"answers": 42, "retrieval": 1, "sessions": 0}, purged_bytes={"answers": 2048, "retrieval": 7}
+        ),
+    )
     server.on("VacuumCache", query_pb2.VacuumCacheResponse(bytes_before=3 << 20, bytes_after=1 << 20))
     assert rag("cache", "purge", "answers", "retrieval").stdout.splitlines() == [
-        "answers: 42 entries deleted",
-        "retrieval: 1 entry deleted",
+        "answers: 42 entries deleted, 2.0 KB",
+        "retrieval: 1 entry deleted, 7 B",
+        "sessions: 0 entries deleted",
     ]
-    assert json.loads(rag("cache", "purge", "all", "--json").stdout) == {"purged": {"answers": "42", "retrieval": "1"}}
+    assert json.loads(rag("cache", "purge", "all", "--json").stdout) == {
+        "purged": {"answers": "42", "retrieval": "1", "sessions": "0"},
+        "purged_bytes": {"answers": "2048", "retrieval": "7"},
+    }
+    which = ("--corpus", "papers", "--older-than", "1.5h", "--dry-run")
+    assert rag("cache", "purge", "all", *which).stdout.startswith("answers: 42 entries would be deleted, 2.0 KB\n")
+    rag("cache", "purge", "answers", "--corpus-id", "0123456789abcdef", "--older-than", "0d")
+    wanted = query_pb2.PurgeCacheRequest(tables=["all"], corpus="papers", dry_run=True)
+    wanted.older_than.seconds = 5400
+    by_id = query_pb2.PurgeCacheRequest(tables=["answers"], corpus_id="0123456789abcdef", older_than={})
+    assert server.seen["PurgeCache"][-2:] == [wanted, by_id]
+    for age in ("soon", "7", "-1d", "1e99d", "9" * 30 + "d"):
+        assert rag("cache", "purge", "all", "--older-than", age).exit_code == 2
     assert not server.seen["VacuumCache"]
     assert rag("cache", "vacuum").stdout == "freed 2.0 MB: 3.0 MB before, 1.0 MB after\n"
     assert rag("cache", "purge").exit_code == 2
@@ -349,10 +394,13 @@ def test_the_seeds_purge_gives_the_space_back_too(server, rag):
     server.on("PurgeCache", query_pb2.PurgeCacheResponse(purged={"answers": 42}))
     server.on("VacuumCache", query_pb2.VacuumCacheResponse(bytes_before=3 << 20, bytes_after=1 << 20))
     result = rag("--purge", "answers, retrieval", command=seed.cache)
-    assert result.stdout.splitlines() == ["answers: 42 entries deleted", "freed 2.0 MB: 3.0 MB before, 1.0 MB after"]
+    assert result.stdout.splitlines() == [
+        "answers: 42 entries deleted, 0 B",
+        "freed 2.0 MB: 3.0 MB before, 1.0 MB after",
+    ]
     assert server.seen["PurgeCache"][0].tables == ["answers", "retrieval"]
     printed = rag("--purge", "all", "--json", command=seed.cache)
-    assert json.loads(printed.stdout) == {"purged": {"answers": "42"}}
+    assert json.loads(printed.stdout) == {"purged": {"answers": "42"}, "purged_bytes": {}}
     assert printed.stderr.startswith("freed ")
 
 

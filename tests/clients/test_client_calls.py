@@ -52,7 +52,7 @@ def test_every_query_call(server):
         assert client.ask("q", filter=wanted, **given) == answer
         assert client.plan("q", intent="definition", config=config) == plan
         assert client.cache_stats() == stats
-        assert client.purge_cache(["answers", "retrieval"]) == {"answers": 42}
+        assert client.purge_cache(["answers", "retrieval"]).purged == {"answers": 42}
         assert client.vacuum_cache().bytes_after == 4
     assert server.seen["Ask"] == [query_pb2.AskRequest(query="q", filter=wanted, **given)]
     assert server.seen["PurgeCache"][0].tables == ["answers", "retrieval"]

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import grpc
 import pytest
 
 from rag_papers.persist.index_store import OpenIndex
+from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
 from rag_papers.v1 import ingest_pb2 as pb
 from rag_papers.v1 import resources_pb2 as rpb
 from tests.ingest_service.ingest_harness import (
@@ -444,3 +445,48 @@ def test_versions_come_and_go_from_many_sides(serve: Callable[..., Service], roo
     assert verify(service, corpus="papers").index.corpus_id
     assert set(ids(service, "papers")) == set(service.published())
     service.tidies_up()
+
+
+class TestCachedOfAVersion:
+    """What the caches hold of a version goes with it, and nothing else."""
+
+    TABLES = (CacheTable.RETRIEVAL, CacheTable.ANSWERS)
+
+    def cached(self, store: SqliteStore, corpus_ids: list[str]) -> list[str]:
+        """The versions of which something is cached."""
+        found = [store.get_many(table, [name.encode() for name in corpus_ids]) for table in self.TABLES]
+        assert set(found[0]) == set(found[1])
+        return [name for name in corpus_ids if name.encode() in found[0]]
+
+    @pytest.fixture
+    def store(self, service: Service) -> Iterator[SqliteStore]:
+        store = SqliteStore(service.paths.cache_db)
+        yield store
+        store.close()
+
+    def fill(self, store: SqliteStore, corpus_ids: list[str]) -> None:
+        for corpus_id in corpus_ids:
+            for table in self.TABLES:
+                store.put(table, corpus_id.encode(), b"value", corpus_id)
+        store.put(CacheTable.EMBEDDINGS, b"text", b"vector")
+
+    def test_is_deleted_with_it(self, service: Service, store: SqliteStore, root: Path) -> None:
+        versions = publish(service, root, "papers", "One paper.", "Another paper.")
+        [shared] = publish(service, root, "others", "One paper.")
+        assert shared == versions[0]
+        self.fill(store, versions)
+        delete(service, "papers", versions[0])
+        assert self.cached(store, versions) == versions  # the other corpus has it still
+        publish(service, root, "others", "Something else.")
+        delete(service, "others", versions[0])
+        assert self.cached(store, versions) == versions[1:]
+        assert store.get(CacheTable.EMBEDDINGS, b"text")
+
+    def test_goes_when_newer_versions_take_its_place(self, serve: Callable[..., Service], root: Path) -> None:
+        service = serve(keep_versions=2)
+        store = SqliteStore(service.paths.cache_db)
+        versions = publish(service, root, "papers", "One.", "Two.")
+        self.fill(store, versions)
+        publish(service, root, "papers", "Three.")
+        assert self.cached(store, versions) == versions[1:]
+        store.close()

@@ -7,7 +7,37 @@ import pytest
 
 from rag_papers.persist.hashing import digest, encode, file_sha256
 
-LOOKALIKES = [None, False, 0, 0.0, "", b"", [], {}, "0", b"0", [[]], [None], [""], {"": ""}, "None", "[]", 1, True, 1.0]
+LOOKALIKES = [
+    None,
+    False,
+    0,
+    0.0,
+    "",
+    b"",
+    [],
+    {},
+    "0",
+    b"0",
+    [[]],
+    [None],
+    [""],
+    {"": ""},
+    "None",
+    "[]",
+    1,
+    True,
+    1.0,
+    "1",
+    {"a": 1},
+    '{"a":1}',
+    ["a", 1],
+    {"a": 1.0},
+    {"a": "1"},
+    ["a", "b"],
+    ["ab"],
+    b"a",
+    "a",
+]
 
 
 def test_lookalikes_differ() -> None:

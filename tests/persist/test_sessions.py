@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from rag_papers.persist.cache_database import CacheDatabase
-from rag_papers.persist.cache_schema import CacheTable
 
 from rag_papers.errors import SessionNotFound, SessionsUnavailable
+from rag_papers.persist.cache_database import CacheDatabase
+from rag_papers.persist.cache_schema import CacheTable
 from rag_papers.persist.sessions import SessionStore, new_session_id
 from rag_papers.persist.sqlite_store import SqliteStore
 

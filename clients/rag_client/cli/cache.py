@@ -1,19 +1,22 @@
 """`rag cache`: what the caches hold, and how they are emptied."""
 
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
 
 from rag_client import deadlines
+from rag_client.cli.cacheview import stats_lines
 from rag_client.cli.command import Group
-from rag_client.cli.options import with_query_client
-from rag_client.cli.output import emit, table
-from rag_client.cli.text import clean, counted, moment, size
+from rag_client.cli.options import AGE, with_query_client
+from rag_client.cli.output import emit
+from rag_client.cli.text import clean, counted, size
 
 if TYPE_CHECKING:
     from rag_client import QueryClient
-    from rag_papers.v1.query_pb2 import GetCacheStatsResponse, VacuumCacheResponse
+    from rag_papers.v1.query_pb2 import PurgeCacheResponse, VacuumCacheResponse
 
 
 @click.group(cls=Group)
@@ -22,18 +25,43 @@ def cache() -> None:
 
 
 @cache.command()
+@click.option("--watch", is_flag=True, help="Show it again and again, until Ctrl-C.")
+@click.option(
+    "--interval",
+    type=click.FloatRange(min=0.1),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="With --watch: the pause.",
+)
 @with_query_client()
-def stats(client: "QueryClient", as_json: bool) -> None:
-    """Show size and age of every table."""
-    show_stats(client, as_json)
+def stats(client: "QueryClient", as_json: bool, watch: bool, interval: float) -> None:
+    """Show size, age and use of every table."""
+    if watch:
+        watch_stats(client, as_json, interval)
+    else:
+        show_stats(client, as_json)
 
 
 @cache.command()
 @click.argument("tables", nargs=-1, required=True)
-@with_query_client()
-def purge(client: "QueryClient", as_json: bool, tables: tuple[str, ...]) -> None:
-    """Delete all entries of TABLES: embeddings, retrieval, answers, sessions, or all."""
-    show_purged(client, as_json, tables)
+@click.option("--corpus", default="", metavar="NAME", help="Only what was made from this corpus.")
+@click.option("--corpus-id", default="", metavar="ID", help="Only what was made from this version of a corpus.")
+@click.option("--older-than", type=AGE, metavar="AGE", help="Only what is older: 90s, 30m, 12h or 7d.")
+@click.option("--dry-run", is_flag=True, help="Delete nothing, and say what would be.")
+@with_query_client(deadline=deadlines.VACUUM)
+def purge(
+    client: "QueryClient",
+    as_json: bool,
+    tables: tuple[str, ...],
+    corpus: str,
+    corpus_id: str,
+    older_than: timedelta | None,
+    dry_run: bool,
+) -> None:
+    """Delete entries of TABLES: embeddings, retrieval, answers, sessions, or all."""
+    response = client.purge_cache(tables, corpus=corpus, corpus_id=corpus_id, older_than=older_than, dry_run=dry_run)
+    emit(response, purged_lines(response, "would be deleted" if dry_run else "deleted"), as_json=as_json)
 
 
 @cache.command()
@@ -47,15 +75,24 @@ def vacuum(client: "QueryClient", as_json: bool) -> None:
 def show_stats(client: "QueryClient", as_json: bool) -> None:
     """Prints the statistics."""
     response = client.cache_stats()
-    emit(response, _stats_lines(response), as_json=as_json)
+    emit(response, stats_lines(response), as_json=as_json)
 
 
-def show_purged(client: "QueryClient", as_json: bool, tables: tuple[str, ...]) -> None:
-    """Purges, and prints how much."""
-    from rag_papers.v1.query_pb2 import PurgeCacheResponse
+def watch_stats(client: "QueryClient", as_json: bool, interval: float) -> None:
+    """Prints the statistics again and again; on a terminal in place."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
 
-    purged = client.purge_cache(tables)
-    emit(PurgeCacheResponse(purged=purged), _purged_lines(purged), as_json=as_json)
+    console = Console()
+    if as_json or not console.is_terminal or console.is_dumb_terminal:
+        while True:
+            show_stats(client, as_json)
+            time.sleep(interval)
+    with Live(console=console, auto_refresh=False) as live:
+        while True:
+            live.update(Text("\n".join(stats_lines(client.cache_stats())), no_wrap=True), refresh=True)
+            time.sleep(interval)
 
 
 def freed(response: "VacuumCacheResponse") -> str:
@@ -64,28 +101,8 @@ def freed(response: "VacuumCacheResponse") -> str:
     return f"freed {size(max(0, before - after))}: {size(before)} before, {size(after)} after"
 
 
-def _purged_lines(purged: Mapping[str, int]) -> Iterator[str]:
-    for name, count in sorted(purged.items()):
-        yield f"{clean(name)}: {counted(count, 'entry', 'entries')} deleted"
-
-
-def _stats_lines(response: "GetCacheStatsResponse") -> Iterator[str]:
-    yield f"Cache Statistics: {clean(response.database_path)}"
-    yield ""
-    rows = [
-        (clean(name), str(stats.count), size(stats.total_bytes), moment(stats.oldest_time), moment(stats.newest_time))
-        for name, stats in sorted(response.tables.items())
-    ]
-    everything = response.tables.values()
-    total = (
-        "TOTAL",
-        str(sum(stats.count for stats in everything)),
-        size(sum(stats.total_bytes for stats in everything)),
-        "",
-        "",
-    )
-    header, *body = table(("Table", "Count", "Size", "Oldest", "Newest"), [*rows, total], right=("Count", "Size"))
-    rule = "=" * max(map(len, [header, *body]))
-    yield from (header, rule, *body[:-1], rule, body[-1])
-    yield ""
-    yield f"Database on disk: {size(response.file_bytes)}"
+def purged_lines(response: "PurgeCacheResponse", what: str) -> Iterator[str]:
+    """How much a purge took."""
+    for name, count in sorted(response.purged.items()):
+        freed = f", {size(response.purged_bytes[name])}" if count else ""
+        yield f"{clean(name)}: {counted(count, 'entry', 'entries')} {what}{freed}"

@@ -2,8 +2,10 @@
 
 import functools
 import os
+import re
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import click
@@ -17,6 +19,29 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 C = TypeVar("C")
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+class _Age(click.ParamType[timedelta]):
+    """A span of time: a number with s, m, h or d behind it."""
+
+    name = "age"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
+        """The span that `value` stands for."""
+        if isinstance(value, timedelta):
+            return value
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd])", str(value).strip())
+        if not match:
+            self.fail(f"{value!r} is no age: write 90s, 30m, 12h or 7d", param, ctx)
+        seconds = float(match[1]) * {"s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]]
+        try:
+            return timedelta(seconds=seconds)
+        except OverflowError:
+            self.fail(f"{value!r} is too long", param, ctx)
+
+
+AGE = _Age()
+"""The type of an option that is an age."""
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the response as JSON.")
 

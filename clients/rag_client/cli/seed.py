@@ -6,10 +6,11 @@ import click
 
 from rag_client import deadlines
 from rag_client.cli.ask import ask
-from rag_client.cli.cache import freed, show_purged, show_stats
+from rag_client.cli.cache import freed, purged_lines, show_stats
 from rag_client.cli.command import Command
 from rag_client.cli.ingest import run
 from rag_client.cli.options import with_ingest_client, with_query_client
+from rag_client.cli.output import emit
 from rag_client.cli.serve import serve
 
 if TYPE_CHECKING:
@@ -39,5 +40,6 @@ def cache(client: "QueryClient", as_json: bool, stats: bool, purge: str | None) 
     if purge is None:
         show_stats(client, as_json)
         return
-    show_purged(client, as_json, tuple(table.strip() for table in purge.split(",")))
+    purged = client.purge_cache([table.strip() for table in purge.split(",")])
+    emit(purged, purged_lines(purged, "deleted"), as_json=as_json)
     click.echo(freed(client.vacuum_cache()), err=as_json)
