@@ -67,6 +67,18 @@ class Usage:
                 self._timer.daemon = True
                 self._timer.start()
 
+    def hit(self, table: CacheTable, key: bytes, now: float) -> None:
+        """As `read`, of one entry that was there."""
+        with self._lock:
+            if self._timer is not None and self._process == os.getpid():
+                self._counts[table]["hits"] += 1
+                self._unsaved[table]["hits"] += 1
+                times = self._accessed[table]
+                if len(times) < _MAX_ACCESSED:
+                    times[key] = now
+                return
+        self.read(table, 1, 0, (key,), now)
+
     def count(self, table: CacheTable, **counts: int) -> None:
         """Adds to the counts of this process: puts, evictions, expired."""
         with self._lock:

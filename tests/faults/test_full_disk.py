@@ -139,12 +139,13 @@ def test_under_the_cache_costs_the_cache_alone(mount: Mount, serve: Serve, old: 
     assert service.ingest(old).result.embed_misses == 1
     disk.free()
     service.ingest(old, corpus="other")  # makes the tables
-    disk.fill(leave=100 * KIB)  # it fills up in the middle
+    disk.fill(leave=200 * KIB)  # not enough for all of them
     assert service.ingest(new).result.embed_misses == 400
     disk.free()
-    job = service.ingest(write(new, {"b.txt": "One more."}))
-    assert 0 < job.result.embed_hits < 400
-    job = service.ingest(write(new, {"c.txt": "Another one."}))
+    # To other corpora: what is in the version before is taken from there.
+    job = service.ingest(write(new, {"b.txt": "One more."}), corpus="second")
+    assert job.result.embed_hits < 400
+    job = service.ingest(write(new, {"c.txt": "Another one."}), corpus="third")
     assert (job.result.embed_hits, job.result.embed_misses) == (401, 1)
 
 
