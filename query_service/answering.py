@@ -115,25 +115,25 @@ class Answerer:
         self, ask: Ask, means: Means, policy: CachePolicy, stop: Stop, listener: Listener = to_nobody
     ) -> Answered:
         """Answers a question; `policy` is for the caches below that of answers. Raises RagError."""
+        task = self.task(ask, means, policy, stop)
+        ran = run(task, stop, listener)
+        return Answered(answer=Answer.of(ran), cache=CacheUse.of(ran.rankings, task.vectors), timings_ms=ran.timings_ms)
+
+    def task(self, ask: Ask, means: Means, policy: CachePolicy, stop: Stop) -> Task:
+        """What is to be done to answer a question."""
         index = means.opened.index
         question = Question(text=ask.query, intent=ask.intent)
-        vectors = CallVectors(self._encoders, index.manifest, policy, stop) if ask.config.uses_vectors else None
-        ran = run(
-            Task(
-                question=question,
-                config=ask.config,
-                filter=ask.filter,
-                index=index,
-                generator=means.generator,
-                reranker=means.reranker,
-                retrieval_cache=self._retrieval,
-                vectors=vectors,
-                policy=policy,
-                coverage=Coverage(question.terms, index.bm25.idf),
-                entailment=means.entailment.for_call(stop) if means.entailment else None,
-                stop=stop,
-            ),
-            stop,
-            listener,
+        return Task(
+            question=question,
+            config=ask.config,
+            filter=ask.filter,
+            index=index,
+            generator=means.generator,
+            reranker=means.reranker,
+            retrieval_cache=self._retrieval,
+            vectors=CallVectors(self._encoders, index.manifest, policy, stop) if ask.config.uses_vectors else None,
+            policy=policy,
+            coverage=Coverage(question.terms, index.bm25.idf),
+            entailment=means.entailment.for_call(stop) if means.entailment else None,
+            stop=stop,
         )
-        return Answered(answer=Answer.of(ran), cache=CacheUse.of(ran.rankings, vectors), timings_ms=ran.timings_ms)

@@ -17,6 +17,7 @@ from query_service.generators import GENERATORS, Generators
 from query_service.rerankers import Rerankers
 from query_service.searching import Searcher
 from query_service.servicer import SERVICE_NAME, QueryServicer
+from query_service.verifying import Verifier
 from query_service.workers import Workers
 from rag_papers.errors import GeneratorUnavailable, InvalidRequest
 from rag_papers.persist.cache_database import CacheDatabase
@@ -77,6 +78,7 @@ class QueryApplication(Application):
                 encode=answer_bytes,
             ),
             searcher=Searcher(self._catalog, self._encoders, self._store),
+            verifier=Verifier(answerer, self._entailment),
             caches=Caches(self._store, self._corpora),
             sessions=self._sessions,
             workers=self._workers,

@@ -41,6 +41,8 @@ class CacheUse:
     embed_misses: int = 0
     age_ms: int = 0
     """Age of the answer, or of the oldest ranking, that was reused; 0 without a hit."""
+    is_revalidated: bool = False
+    """The answer's text is that of another version of the corpus, which led to the same evidence."""
 
     @classmethod
     def of(cls, rankings: Sequence[Ranking], vectors: CallVectors | None) -> Self:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import grpc
 
-from query_service import convert, convert_cache, convert_session
+from query_service import convert, convert_cache, convert_session, convert_verify
 from query_service.answering import Ask as ValidAsk
 from query_service.asking import Asked, Asker
 from query_service.caches import Caches
@@ -19,6 +19,7 @@ from query_service.events import Event, Listener, to_nobody
 from query_service.searching import Searcher
 from query_service.sessions import Conversations
 from query_service.stop import Stop
+from query_service.verifying import Verifier
 from query_service.workers import Workers
 from rag_papers.persist.sessions import SessionStore
 from rag_papers.rpc.server import trace_id
@@ -41,6 +42,7 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         *,
         asker: Asker,
         searcher: Searcher,
+        verifier: Verifier,
         caches: Caches,
         sessions: SessionStore,
         workers: Workers,
@@ -49,6 +51,7 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
     ) -> None:
         self._asker = asker
         self._searcher = searcher
+        self._verifier = verifier
         self._caches = caches
         self._sessions = sessions
         self._conversations = Conversations(sessions, max_query_chars)
@@ -116,6 +119,16 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
     async def Plan(self, request: query_pb2.PlanRequest, context: _Context) -> query_pb2.PlanResponse:
         """Says what Ask would do."""
         return convert.plan(request, self._max_query_chars, self._defaults)
+
+    async def Verify(self, request: query_pb2.VerifyRequest, context: _Context) -> query_pb2.VerifyResponse:
+        """Judges an answer."""
+        start = time.perf_counter()
+        claim = convert_verify.claim(request, self._max_query_chars, self._defaults)
+        verified = await self._blocking(context, lambda stop: self._verifier.verify(claim, stop))
+        response = convert_verify.verify_response(verified, claim.ask.intent, trace_id.get())
+        response.timings_ms["total"] = (time.perf_counter() - start) * 1000
+        logger.info("verify: score %.2f, %d sentences", response.score, len(response.sentences))
+        return response
 
     async def ListSessions(
         self, request: query_pb2.ListSessionsRequest, context: _Context

@@ -184,6 +184,7 @@ class AsyncQueryClient(_AsyncClient):
     ask_stream = _streamed(calls.ASK_STREAM)
     search = _unary(calls.SEARCH)
     plan = _unary(calls.PLAN)
+    verify = _unary(calls.VERIFY)
     list_sessions = _paged(calls.LIST_SESSIONS)
     get_session = _unary(calls.GET_SESSION)
     delete_session = _unary(calls.DELETE_SESSION)

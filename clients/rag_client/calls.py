@@ -148,6 +148,7 @@ ASK_STREAM = Call(
 )
 SEARCH = Call(method="Search", build=requests.search, pick=_whole(query_pb2.SearchResponse))
 PLAN = Call(method="Plan", build=requests.plan, pick=_whole(query_pb2.PlanResponse))
+VERIFY = Call(method="Verify", build=requests.verify, pick=_whole(query_pb2.VerifyResponse), deadline=deadlines.ASK)
 LIST_SESSIONS = Call(method="ListSessions", build=requests.list_sessions, pick=_sessions)
 GET_SESSION = Call(method="GetSession", build=requests.get_session, pick=_whole(query_pb2.GetSessionResponse))
 DELETE_SESSION = Call(method="DeleteSession", build=requests.delete_session, pick=_turn_count)

@@ -719,6 +719,158 @@ class AskVerified(_message.Message):
 Global___AskVerified: _TypeAlias = AskVerified  # noqa: Y015
 
 @_typing.final
+class VerifyRequest(_message.Message):
+    """Request of Verify."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERY_FIELD_NUMBER: _builtins.int
+    ANSWER_FIELD_NUMBER: _builtins.int
+    INTENT_FIELD_NUMBER: _builtins.int
+    PASSAGES_FIELD_NUMBER: _builtins.int
+    CORPUS_FIELD_NUMBER: _builtins.int
+    CORPUS_ID_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    CONFIG_FIELD_NUMBER: _builtins.int
+    query: _builtins.str
+    """The question that is answered, 1 to 4000 characters after trimming. Required."""
+    answer: _builtins.str
+    """The answer, at most 10,000 characters. Marks in it, as [2], cite the passages by their place, from 1; a sentence without
+    one is held against all of them.
+    """
+    intent: _builtins.str
+    """As in AskRequest."""
+    corpus: _builtins.str
+    """The corpus to take them from; empty: the one published last. Contradicts passages."""
+    corpus_id: _builtins.str
+    """A version to take them from; empty: the corpus's active one. Contradicts passages."""
+    @_builtins.property
+    def passages(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.Passage]:
+        """What the answer is held against, at most 100 and 100,000 characters of text together. Only `text` is required, not
+        blank; what else is given comes back in citations, whose bytes are counted from start_byte on. passage_id is made up
+        where it is empty, and must not occur twice. Empty: the passages that Ask would answer the question from, in the order
+        of its `sources`, whole.
+        """
+
+    @_builtins.property
+    def filter(self) -> Global___Filter:
+        """Which passages may be taken; unset: all. Contradicts passages."""
+
+    @_builtins.property
+    def config(self) -> Global___AskConfig:
+        """As in AskRequest: how passages are retrieved, and the threshold of acceptance."""
+
+    def __init__(
+        self,
+        *,
+        query: _builtins.str = ...,
+        answer: _builtins.str = ...,
+        intent: _builtins.str = ...,
+        passages: _abc.Iterable[_resources_pb2.Passage] | None = ...,
+        corpus: _builtins.str = ...,
+        corpus_id: _builtins.str = ...,
+        filter: Global___Filter | None = ...,
+        config: Global___AskConfig | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["config", b"config", "filter", b"filter"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["answer", b"answer", "config", b"config", "corpus", b"corpus", "corpus_id", b"corpus_id", "filter", b"filter", "intent", b"intent", "passages", b"passages", "query", b"query"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyRequest: _TypeAlias = VerifyRequest  # noqa: Y015
+
+@_typing.final
+class VerifyResponse(_message.Message):
+    """Response of Verify."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class TimingsMsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SCORE_FIELD_NUMBER: _builtins.int
+    ACCEPTED_FIELD_NUMBER: _builtins.int
+    ISSUES_FIELD_NUMBER: _builtins.int
+    SENTENCES_FIELD_NUMBER: _builtins.int
+    DECLINES_FIELD_NUMBER: _builtins.int
+    INTENT_FIELD_NUMBER: _builtins.int
+    PASSAGES_FIELD_NUMBER: _builtins.int
+    CORPUS_FIELD_NUMBER: _builtins.int
+    CORPUS_ID_FIELD_NUMBER: _builtins.int
+    TIMINGS_MS_FIELD_NUMBER: _builtins.int
+    TRACE_ID_FIELD_NUMBER: _builtins.int
+    score: _builtins.float
+    """Score in [0, 1], as Ask computes it."""
+    accepted: _builtins.bool
+    """score >= config.accept_threshold."""
+    declines: _builtins.bool
+    """The answer says that the papers do not answer the question; its score is 0, and nothing else is said of it."""
+    intent: _builtins.str
+    """The intent, given or detected; it decides how long an answer should be."""
+    corpus: _builtins.str
+    """The corpus that the passages were taken from; empty if they were given."""
+    corpus_id: _builtins.str
+    """Its version; empty if they were given."""
+    trace_id: _builtins.str
+    """Id of this call in the service's log."""
+    @_builtins.property
+    def issues(self) -> _containers.RepeatedScalarFieldContainer[Global___AnswerIssue.ValueType]:
+        """What is wrong; empty when nothing is."""
+
+    @_builtins.property
+    def sentences(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.AnswerSentence]:
+        """The sentences of the answer, each with the bytes that support it; empty for an empty answer and one that declines."""
+
+    @_builtins.property
+    def passages(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.Passage]:
+        """What the answer was held against; `source_rank` of citations counts them from 1."""
+
+    @_builtins.property
+    def timings_ms(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Milliseconds of the call: "total"."""
+
+    def __init__(
+        self,
+        *,
+        score: _builtins.float = ...,
+        accepted: _builtins.bool = ...,
+        issues: _abc.Iterable[Global___AnswerIssue.ValueType] | None = ...,
+        sentences: _abc.Iterable[_resources_pb2.AnswerSentence] | None = ...,
+        declines: _builtins.bool = ...,
+        intent: _builtins.str = ...,
+        passages: _abc.Iterable[_resources_pb2.Passage] | None = ...,
+        corpus: _builtins.str = ...,
+        corpus_id: _builtins.str = ...,
+        timings_ms: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        trace_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accepted", b"accepted", "corpus", b"corpus", "corpus_id", b"corpus_id", "declines", b"declines", "intent", b"intent", "issues", b"issues", "passages", b"passages", "score", b"score", "sentences", b"sentences", "timings_ms", b"timings_ms", "trace_id", b"trace_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___VerifyResponse: _TypeAlias = VerifyResponse  # noqa: Y015
+
+@_typing.final
 class Session(_message.Message):
     """Questions and answers that belong together."""
 

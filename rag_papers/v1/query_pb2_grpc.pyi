@@ -48,6 +48,8 @@ class QueryServiceStub:
     """Retrieves passages without answering."""
     Plan: _grpc.UnaryUnaryMultiCallable[_query_pb2.PlanRequest, _query_pb2.PlanResponse]
     """Returns what Ask would do, without doing it."""
+    Verify: _grpc.UnaryUnaryMultiCallable[_query_pb2.VerifyRequest, _query_pb2.VerifyResponse]
+    """Judges an answer, whoever wrote it, by passages that are given or by what the papers have to the question."""
     ListSessions: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListSessionsRequest, _query_pb2.ListSessionsResponse]
     """Lists sessions, the one with the newest turn first."""
     GetSession: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetSessionRequest, _query_pb2.GetSessionResponse]
@@ -83,6 +85,8 @@ class QueryServiceAsyncStub(QueryServiceStub):
     """Retrieves passages without answering."""
     Plan: _aio.UnaryUnaryMultiCallable[_query_pb2.PlanRequest, _query_pb2.PlanResponse]  # type: ignore[assignment]
     """Returns what Ask would do, without doing it."""
+    Verify: _aio.UnaryUnaryMultiCallable[_query_pb2.VerifyRequest, _query_pb2.VerifyResponse]  # type: ignore[assignment]
+    """Judges an answer, whoever wrote it, by passages that are given or by what the papers have to the question."""
     ListSessions: _aio.UnaryUnaryMultiCallable[_query_pb2.ListSessionsRequest, _query_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Lists sessions, the one with the newest turn first."""
     GetSession: _aio.UnaryUnaryMultiCallable[_query_pb2.GetSessionRequest, _query_pb2.GetSessionResponse]  # type: ignore[assignment]
@@ -139,6 +143,14 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.PlanResponse, _abc.Awaitable[_query_pb2.PlanResponse]]:
         """Returns what Ask would do, without doing it."""
+
+    @_abc_1.abstractmethod
+    def Verify(
+        self,
+        request: _query_pb2.VerifyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.VerifyResponse, _abc.Awaitable[_query_pb2.VerifyResponse]]:
+        """Judges an answer, whoever wrote it, by passages that are given or by what the papers have to the question."""
 
     @_abc_1.abstractmethod
     def ListSessions(
