@@ -1735,3 +1735,52 @@ class VacuumCacheResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VacuumCacheResponse: _TypeAlias = VacuumCacheResponse  # noqa: Y015
+
+@_typing.final
+class QueryServiceGetInfoRequest(_message.Message):
+    """Request of QueryService.GetInfo."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryServiceGetInfoRequest: _TypeAlias = QueryServiceGetInfoRequest  # noqa: Y015
+
+@_typing.final
+class QueryServiceGetInfoResponse(_message.Message):
+    """Response of QueryService.GetInfo."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INFO_FIELD_NUMBER: _builtins.int
+    GENERATOR_FIELD_NUMBER: _builtins.int
+    GENERATOR_PROBLEM_FIELD_NUMBER: _builtins.int
+    generator: _builtins.str
+    """The generator of questions that name none."""
+    generator_problem: _builtins.str
+    """Why that generator cannot be used as it is set up; empty if it can. Its endpoint is not asked."""
+    @_builtins.property
+    def info(self) -> _resources_pb2.ServiceInfo:
+        """The service."""
+
+    def __init__(
+        self,
+        *,
+        info: _resources_pb2.ServiceInfo | None = ...,
+        generator: _builtins.str = ...,
+        generator_problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generator", b"generator", "generator_problem", b"generator_problem", "info", b"info"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryServiceGetInfoResponse: _TypeAlias = QueryServiceGetInfoResponse  # noqa: Y015
