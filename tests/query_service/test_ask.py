@@ -100,6 +100,18 @@ def test_an_answer_that_is_not_accepted_is_repaired_as_often_as_allowed(library:
     assert list(library.plan(question, config=config).steps) == list(response.path)
 
 
+@pytest.mark.parametrize("question", ["How does dropout reduce overfitting of huge models?", "dropout volcano", "BM25"])
+@pytest.mark.parametrize("weights", [(0.7, 0.3), (1.0, 0.0), (0.0, 1.0)])
+def test_a_repair_never_gives_a_worse_answer(library: Service, question: str, weights: tuple[float, float]) -> None:
+    config = pb.AskConfig(accept_threshold=1, bm25_weight_on_repair=weights[0], vector_weight_on_repair=weights[1])
+    scores = []
+    for config.max_repairs in range(4):
+        response = library.ask(question, config=config)
+        scores.append(response.score)
+        assert response.repair_used == (response.score > scores[0])
+    assert scores == sorted(scores)
+
+
 def test_repair_finds_what_the_first_attempt_missed(service: Service) -> None:
     # By vectors alone the short note is nearer; by words the long one has both.
     documents = {
