@@ -80,11 +80,11 @@ def test_nothing_retrieved_is_a_reason_of_its_own(library: Service) -> None:
 
 def test_accepted_means_the_score_reaches_the_threshold(library: Service) -> None:
     question = "How does dropout reduce overfitting of huge models?"
-    free = library.ask(question, config=pb.AskConfig(accept_threshold=0))
+    free = library.ask(question, config=pb.AskConfig(accept_threshold=0, abstain_threshold=0))
     assert free.accepted
     assert free.status == pb.ANSWER_STATUS_ANSWERED
     assert list(free.path) == FIRST
-    strict = library.ask(question, config=pb.AskConfig(accept_threshold=1))
+    strict = library.ask(question, config=pb.AskConfig(accept_threshold=1, abstain_threshold=0))
     assert not strict.accepted
     assert strict.status == pb.ANSWER_STATUS_PARTIAL
     assert strict.answer
