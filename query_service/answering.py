@@ -22,7 +22,7 @@ from query_service.stop import Stop
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.retrieval.filtering import Filter
 
-PIPELINE = "3"
+PIPELINE = "4"
 """Version of the steps and the verifier; changed when an equal question may get another answer."""
 
 

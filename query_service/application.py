@@ -46,6 +46,7 @@ class QueryApplication(Application):
             known = ", ".join(GENERATORS)
             raise InvalidRequest(violations={"RAG_GENERATOR": f"{settings.generator!r} is none of {known}"})
         paths = DataPaths.of(settings)
+        self._data_dir = settings.data_dir
         self._max_query_chars = settings.max_query_chars
         self._store = SqliteStore(paths.cache_db, CacheLimits.of(settings, memory=True))
         self._sessions_database = CacheDatabase(paths.cache_db)
@@ -58,7 +59,11 @@ class QueryApplication(Application):
         self._rerankers = Rerankers()
         self._generators = Generators(settings)
         self._entailment = EntailmentByName(settings.entailment)
-        self._defaults = Defaults(reranker=settings.reranker, generator=settings.generator)
+        self._defaults = Defaults(
+            reranker=settings.reranker,
+            generator=settings.generator,
+            abstain_threshold=settings.abstain_threshold,
+        )
         self._workers = Workers(settings.query_threads)
 
     async def start(self, server: grpc.aio.Server) -> None:
@@ -86,6 +91,8 @@ class QueryApplication(Application):
             workers=self._workers,
             max_query_chars=self._max_query_chars,
             defaults=self._defaults,
+            generators=self._generators,
+            data_dir=self._data_dir,
         )
         servicer.register(server)
         self._workers.start(self._warm)

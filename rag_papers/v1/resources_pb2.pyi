@@ -74,7 +74,11 @@ class _JobStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobStage.Val
     """Writing, verifying and publishing the index; progress up to 1.00."""
 
 class JobStage(_JobStage, metaclass=_JobStageEnumTypeWrapper):
-    """What a running job is doing."""
+    """What a running job is doing.
+
+    Reading, building and embedding overlap: the stage is the first of them that is not finished, and the next ones may be
+    well under way when it ends.
+    """
 
 JOB_STAGE_UNSPECIFIED: JobStage.ValueType  # 0
 """Not started."""
@@ -228,12 +232,13 @@ class Job(_message.Message):
     """The job fails when more files than this have failed; unset: it does not."""
     passages_per_second: _builtins.float
     """Passages that the model embeds in a second, over the last ten seconds; passages found in the cache do not count. Set
-    while passages are being embedded, from the second batch on.
+    while passages are being embedded, from the second batch on, also while others are still being read or counted.
     """
     remaining_seconds: _builtins.float
     """Seconds until every passage has its vector, estimated from the work of the last ten; writing and verifying the index
     comes after that. Passages that have not been looked up in the cache yet count as if they had to be computed, so that
-    it is too long where they are there. Set and unset with passages_per_second.
+    it is too long where they are there; those of unchanged papers do not count. Set with passages_per_second once all
+    papers are read, as nobody knows before how many passages there are.
     """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -770,6 +775,40 @@ class CacheInfo(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CacheInfo: _TypeAlias = CacheInfo  # noqa: Y015
+
+@_typing.final
+class ServiceInfo(_message.Message):
+    """A running service, for those who look after it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    DATA_DIR_FIELD_NUMBER: _builtins.int
+    DISK_FREE_BYTES_FIELD_NUMBER: _builtins.int
+    DISK_TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Version of the package that it runs."""
+    data_dir: _builtins.str
+    """The data directory on the service's machine, absolute, links resolved."""
+    disk_free_bytes: _builtins.int
+    """Space on the file system of the data directory that the service may still use, bytes."""
+    disk_total_bytes: _builtins.int
+    """Size of that file system, bytes."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        data_dir: _builtins.str = ...,
+        disk_free_bytes: _builtins.int = ...,
+        disk_total_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_dir", b"data_dir", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServiceInfo: _TypeAlias = ServiceInfo  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):
