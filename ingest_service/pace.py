@@ -86,7 +86,7 @@ class Pace:
         speed = Speed(passages_per_second=round((last.passages - first.passages) / seconds, 1))
         if self._expected is None:
             return speed
-        unseen = (self._expected - self._skipped - seen.passages) * seen.characters / seen.passages
+        unseen = max(0, self._expected - self._skipped - seen.passages) * seen.characters / seen.passages
         work = seen.missing_characters - seen.computed_characters + unseen
         whole = seconds * work / (last.characters - first.characters)
         return dataclasses.replace(speed, remaining_seconds=round(max(0.0, whole - min(waited, batch_seconds)), 1))

@@ -83,7 +83,10 @@ class Embedding:
 
         embedded = encoder.encode([texts[place] for place in new], self._policy, advance)
         vectors[fresh[new]] = embedded.vectors
-        self._pace.next_window()
+        if embedded.misses:
+            self._pace.next_window()
+        else:  # then nothing has been told of it
+            self._pace.skip(len(new))
         self.hits += reused + embedded.hits
         self.misses += embedded.misses
         return vectors

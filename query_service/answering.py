@@ -7,6 +7,7 @@ from query_service.answer import Answer
 from query_service.catalog import Catalog, Opened
 from query_service.config import AskConfig
 from query_service.encoders import CallVectors, Encoders
+from query_service.entailment import EntailmentByName, EntailmentModel
 from query_service.events import Listener, to_nobody
 from query_service.evidence import Coverage
 from query_service.generators import Generators
@@ -14,16 +15,14 @@ from query_service.generators.base import Generator
 from query_service.question import Intent, Question
 from query_service.rerankers import Rerankers
 from query_service.rerankers.base import Reranker
-from query_service.retrieving import CacheUse
+from query_service.retrieving import CacheUse, Rankings
 from query_service.running import run
 from query_service.steps import Task
 from query_service.stop import Stop
 from rag_papers.persist.caching import CachePolicy
-from rag_papers.persist.retrieval_cache import RetrievalCache
-from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.retrieval.filtering import Filter
 
-PIPELINE = "3"
+PIPELINE = "4"
 """Version of the steps and the verifier; changed when an equal question may get another answer."""
 
 
@@ -54,6 +53,12 @@ class Means:
     opened: Opened
     generator: Generator
     reranker: Reranker
+    entailment: EntailmentModel | None
+
+    @property
+    def pipeline(self) -> str:
+        """Version of the steps and the verifier, and of the model that takes part in it."""
+        return f"{PIPELINE} {self.entailment.identity}" if self.entailment else PIPELINE
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -71,17 +76,20 @@ class Answerer:
 
     def __init__(
         self,
+        *,
         catalog: Catalog,
         encoders: Encoders,
         rerankers: Rerankers,
         generators: Generators,
-        store: SqliteStore,
+        entailment: EntailmentByName,
+        rankings: Rankings,
     ) -> None:
         self._catalog = catalog
         self._encoders = encoders
         self._rerankers = rerankers
         self._generators = generators
-        self._retrieval = RetrievalCache(store)
+        self._entailment = entailment
+        self._rankings = rankings
 
     def means(self, ask: Ask) -> Means:
         """What `ask` is answered with, as things stand. Raises RagError."""
@@ -89,6 +97,7 @@ class Answerer:
             opened=self._catalog.find(ask.corpus, ask.corpus_id),
             generator=self._generators.of(ask.config.generator),
             reranker=self._rerankers.of(ask.config.reranker),
+            entailment=self._entailment.model(),
         )
 
     def known_means(self, ask: Ask) -> Means | None:
@@ -96,32 +105,33 @@ class Answerer:
         opened = self._catalog.known(ask.corpus, ask.corpus_id)
         generator = self._generators.known(ask.config.generator)
         reranker = self._rerankers.known(ask.config.reranker)
-        if not opened or not generator or not reranker:
+        if not opened or not generator or not reranker or not self._entailment.is_known:
             return None
-        return Means(opened=opened, generator=generator, reranker=reranker)
+        return Means(opened=opened, generator=generator, reranker=reranker, entailment=self._entailment.model())
 
     def answer(
         self, ask: Ask, means: Means, policy: CachePolicy, stop: Stop, listener: Listener = to_nobody
     ) -> Answered:
         """Answers a question; `policy` is for the caches below that of answers. Raises RagError."""
+        task = self.task(ask, means, policy, stop)
+        ran = run(task, stop, listener)
+        return Answered(answer=Answer.of(ran), cache=CacheUse.of(ran.rankings, task.vectors), timings_ms=ran.timings_ms)
+
+    def task(self, ask: Ask, means: Means, policy: CachePolicy, stop: Stop) -> Task:
+        """What is to be done to answer a question."""
         index = means.opened.index
         question = Question(text=ask.query, intent=ask.intent)
-        vectors = CallVectors(self._encoders, index.manifest, policy, stop) if ask.config.uses_vectors else None
-        ran = run(
-            Task(
-                question=question,
-                config=ask.config,
-                filter=ask.filter,
-                index=index,
-                generator=means.generator,
-                reranker=means.reranker,
-                retrieval_cache=self._retrieval,
-                vectors=vectors,
-                policy=policy,
-                coverage=Coverage(question.terms, index.bm25.idf),
-                stop=stop,
-            ),
-            stop,
-            listener,
+        return Task(
+            question=question,
+            config=ask.config,
+            filter=ask.filter,
+            index=index,
+            generator=means.generator,
+            reranker=means.reranker,
+            rankings=self._rankings,
+            vectors=CallVectors(self._encoders, index.manifest, policy, stop) if ask.config.uses_vectors else None,
+            policy=policy,
+            coverage=Coverage(question.terms, index.bm25.idf),
+            entailment=means.entailment.for_call(stop) if means.entailment else None,
+            stop=stop,
         )
-        return Answered(answer=Answer.of(ran), cache=CacheUse.of(ran.rankings, vectors), timings_ms=ran.timings_ms)

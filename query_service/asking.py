@@ -3,10 +3,13 @@
 import dataclasses
 import functools
 import logging
+import struct
 from collections.abc import Callable, Mapping
 
+from query_service import drafts
 from query_service.answer import Answer
-from query_service.answering import PIPELINE, Answerer, Ask, Means
+from query_service.answering import Answerer, Ask, Means
+from query_service.drafts import Draft, ReusingGenerator
 from query_service.events import Listener, to_nobody
 from query_service.flights import Flights
 from query_service.retrieving import CacheUse, age_ms, approximately
@@ -19,8 +22,11 @@ from rag_papers.persist.sqlite_store import SqliteStore
 
 logger = logging.getLogger(__name__)
 
-_MARK = b"answer 1\n"
-"""What every stored answer begins with; changed when `encode` makes other bytes of an equal answer."""
+_MARK = b"answer 2\n"
+"""What every stored answer begins with; the answer's length follows, the answer, and the drafts that it came of."""
+
+_LENGTH = struct.Struct("<I")
+_HEAD = len(_MARK) + _LENGTH.size
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,41 +97,61 @@ class Asker:
     ) -> Asked:
         if policy.read and (stored := self._stored(key, means)):
             return stored
+        generator = ReusingGenerator(means.generator, self._earlier_drafts(key, means) if policy.read else {})
+        means = dataclasses.replace(means, generator=generator)
         answered = self._answerer.answer(ask, means, policy, stop, listener)
         data = self._encode(answered.answer)
         is_complete = answered.answer.is_complete
         if policy.write and is_complete:
-            self._answers.put(key, _MARK + data)
+            self._answers.put(key, b"".join((_MARK, _LENGTH.pack(len(data)), data, drafts.encode(generator.drafts))))
         return Asked(
             data=data,
             corpus=means.opened.corpus,
-            cache=answered.cache,
+            cache=dataclasses.replace(answered.cache, is_revalidated=generator.is_spared),
             timings_ms=answered.timings_ms,
             is_complete=is_complete,
         )
 
     def _stored(self, key: AnswerKey, means: Means) -> Asked | None:
         entry = self._answers.get(key)
-        if entry is None:
-            return None
-        if not entry.value.startswith(_MARK):
-            logger.warning("a cached answer is damaged and ignored")
+        if entry is None or (data := _answer_of(entry.value)) is None:
             return None
         return Asked(
-            data=entry.value[len(_MARK) :],
+            data=data,
             corpus=means.opened.corpus,
             cache=CacheUse(answer_hit=True, age_ms=age_ms(entry.created)),
         )
+
+    def _earlier_drafts(self, key: AnswerKey, means: Means) -> Mapping[str, Draft]:
+        """What the answer to the same question came of in the version of the corpus that was asked it last."""
+        for corpus_id in means.opened.other_versions:
+            entry = self._answers.get(dataclasses.replace(key, corpus_id=corpus_id))
+            if entry and (data := _answer_of(entry.value)) is not None:
+                return drafts.decode(entry.value[_HEAD + len(data) :])
+        return {}
+
+
+def _answer_of(value: bytes) -> bytes | None:
+    """The answer in what is stored; None if that is damaged."""
+    if value.startswith(_MARK) and len(value) >= _HEAD:
+        end = _HEAD + _LENGTH.unpack_from(value, len(_MARK))[0]
+        if _HEAD < end <= len(value):
+            return value[_HEAD:end]
+    logger.warning("a cached answer is damaged and ignored")
+    return None
 
 
 def _key(ask: Ask, means: Means) -> AnswerKey:
     index = means.opened.index
     approximate = approximately(index, ask.filter, ask.config.exact)
-    return _remembered_key(ask, index.corpus_id, approximate, means.generator.identity, means.reranker.identity)
+    identities = means.generator.identity, means.reranker.identity, means.pipeline
+    return _remembered_key(ask, index.corpus_id, approximate, *identities)
 
 
 @functools.lru_cache(4096)
-def _remembered_key(ask: Ask, corpus_id: str, approximate: bool, generator: str, reranker: str) -> AnswerKey:
+def _remembered_key(
+    ask: Ask, corpus_id: str, approximate: bool, generator: str, reranker: str, pipeline: str
+) -> AnswerKey:
     return AnswerKey(
         query=ask.query,
         intent=ask.intent,
@@ -135,6 +161,6 @@ def _remembered_key(ask: Ask, corpus_id: str, approximate: bool, generator: str,
         config=dataclasses.asdict(ask.config),
         generator=generator,
         reranker=reranker,
-        pipeline=PIPELINE,
+        pipeline=pipeline,
         history=ask.history,
     )

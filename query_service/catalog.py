@@ -32,6 +32,8 @@ class Opened:
     index: OpenIndex
     is_sound: bool
     """Every file of the index was found as it was published; only then may be cached what it says."""
+    other_versions: tuple[str, ...] = ()
+    """The other versions of the corpus, newest first."""
     stands_in: bool = False
     """It is an older version than the active one, which cannot be opened."""
 
@@ -184,7 +186,15 @@ class _Known:
 
 
 def _named(corpus: Corpus, checked: CheckedIndex, stands_in: bool = False) -> Opened:
-    return Opened(corpus=corpus.name, index=checked.index, is_sound=checked.is_sound, stands_in=stands_in)
+    corpus_id = checked.index.corpus_id
+    others = tuple(version.corpus_id for version in corpus.versions() if version.corpus_id != corpus_id)
+    return Opened(
+        corpus=corpus.name,
+        index=checked.index,
+        is_sound=checked.is_sound,
+        other_versions=others,
+        stands_in=stands_in,
+    )
 
 
 def _stamp(directory: Path) -> _Stamp:

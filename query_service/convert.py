@@ -13,14 +13,14 @@ from query_service.answering import Ask
 from query_service.config import AskConfig, Defaults, SearchConfig
 from query_service.evidence import RankedPassage
 from query_service.generators import GENERATORS
-from query_service.generators.base import Citation
+from query_service.generators.base import Citation, DraftSentence
 from query_service.plan import steps
 from query_service.question import Intent, detect
 from query_service.rerankers import NAMES as RERANKERS
 from query_service.rerankers import is_reranker
 from query_service.retrieving import CacheUse
 from query_service.searching import Found, Search
-from query_service.verify import Issue
+from query_service.verify import Issue, Judged
 from rag_papers.errors import InvalidRequest
 from rag_papers.persist.caching import BYPASS, REFRESH, USE, CachePolicy
 from rag_papers.persist.index_store import PassageRecord
@@ -98,17 +98,9 @@ def answer_bytes(answer: Answer) -> bytes:
             if answer.abstain_reason
             else query_pb2.ABSTAIN_REASON_UNSPECIFIED
         ),
-        sentences=[
-            resources_pb2.AnswerSentence(
-                text=sentence.text,
-                citations=[_citation(citation) for citation in sentence.citations],
-                supported=judged.supported,
-                support=judged.support,
-                clashes=[resources_pb2.SentenceClash.Value(f"SENTENCE_CLASH_{clash.name}") for clash in judged.clashes],
-            )
-            for sentence, judged in zip(answer.sentences, answer.judged, strict=True)
-        ],
+        sentences=judged_sentences(answer.sentences, answer.judged),
         sources=sources(answer.sources),
+        evidence_strength=answer.strength,
         score=answer.score,
         accepted=answer.accepted,
         issues=issues(answer.issues),
@@ -146,6 +138,22 @@ def sources(passages: Sequence[RankedPassage]) -> list[resources_pb2.Source]:
     return [
         _source(rank, passage.score, passage.candidate, passage.record)
         for rank, passage in enumerate(passages, start=1)
+    ]
+
+
+def judged_sentences(
+    sentences: Sequence[DraftSentence], judged: Sequence[Judged]
+) -> list[resources_pb2.AnswerSentence]:
+    """The sentences of an answer with what the verifier thinks of each, and the bytes that it found for it."""
+    return [
+        resources_pb2.AnswerSentence(
+            text=sentence.text,
+            citations=map(_citation, its.citations),
+            supported=its.supported,
+            support=its.support,
+            clashes=[resources_pb2.SentenceClash.Value(f"SENTENCE_CLASH_{clash.name}") for clash in its.clashes],
+        )
+        for sentence, its in zip(sentences, judged, strict=True)
     ]
 
 
@@ -272,8 +280,13 @@ def _source(rank: int, score: float, candidate: Candidate, record: PassageRecord
         score=score,
         bm25_score=candidate.bm25,
         vector_score=candidate.vector,
-        passage=resources_pb2.Passage(**dataclasses.asdict(record)),
+        passage=passage_message(record),
     )
+
+
+def passage_message(record: PassageRecord) -> resources_pb2.Passage:
+    """A passage."""
+    return resources_pb2.Passage(**dataclasses.asdict(record))
 
 
 def _citation(citation: Citation) -> resources_pb2.Citation:

@@ -9,8 +9,9 @@ from query_service import convert
 from query_service.answering import Ask
 from query_service.asking import Asked
 from query_service.config import Defaults
+from query_service.retrieving import CacheUse
 from rag_papers.errors import InvalidRequest
-from rag_papers.v1 import query_pb2
+from rag_papers.v1 import query_pb2, resources_pb2
 
 _MAX_REMEMBERED = 4096  # requests ...
 _MAX_REMEMBERED_BYTES = 4096  # ... of so many bytes at most
@@ -43,7 +44,14 @@ def response_bytes(asked: Asked, trace_id: str, start: float) -> bytes:
     """
     own = query_pb2.AskResponse(corpus=asked.corpus, trace_id=trace_id)
     convert.set_cache_info(own.cache, asked.cache)
+    own.cache.answer_origin = _origin(asked.cache)
     for step, milliseconds in asked.timings_ms.items():
         own.timings_ms[step] = milliseconds
     own.timings_ms["total"] = (time.perf_counter() - start) * 1000
     return asked.data + own.SerializeToString()
+
+
+def _origin(use: CacheUse) -> resources_pb2.AnswerOrigin.ValueType:
+    if use.answer_hit:
+        return resources_pb2.ANSWER_ORIGIN_STORED
+    return resources_pb2.ANSWER_ORIGIN_REVALIDATED if use.is_revalidated else resources_pb2.ANSWER_ORIGIN_GENERATED

@@ -8,10 +8,12 @@ time that is left, and a repair begins only if there is time for as much as the 
 """
 
 import dataclasses
+import itertools
 import math
 import time
 
 from query_service.events import Listener, Said, Sourced, Started, Verified, to_nobody
+from query_service.generators.base import keep_to_oneself
 from query_service.plan import PLANS, Step, steps
 from query_service.retrieving import Ranking
 from query_service.steps import STEPS, Attempt, Task, keep_fused_order
@@ -40,6 +42,15 @@ class Run:
 def run(task: Task, stop: Stop, listener: Listener = to_nobody) -> Run:
     """Answers a question. Raises DeadlineExceeded between two steps, and whatever a step raises."""
     return _Runner(task, stop, listener).run()
+
+
+def context(task: Task) -> Attempt:
+    """The first attempt at an answer as far as before it is written: what it would be written from. Raises as `run`."""
+    attempt = Attempt(task=task, repair=0, say=keep_to_oneself)
+    for step in itertools.takewhile(Step.GENERATE.__ne__, PLANS[task.question.intent]):
+        task.stop.check()
+        STEPS[step](attempt)
+    return attempt
 
 
 class _Runner:

@@ -4,11 +4,12 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
 
-from query_service import convert, convert_cache, convert_session
+from query_service import convert, convert_cache, convert_session, convert_verify
 from query_service.answering import Ask as ValidAsk
 from query_service.asking import Asked, Asker
 from query_service.caches import Caches
@@ -16,11 +17,15 @@ from query_service.config import Defaults
 from query_service.convert_ask import AskRequests, response_bytes
 from query_service.convert_stream import AskMessages
 from query_service.events import Event, Listener, to_nobody
+from query_service.generators import Generators
 from query_service.searching import Searcher
 from query_service.sessions import Conversations
 from query_service.stop import Stop
+from query_service.verifying import Verifier
 from query_service.workers import Workers
+from rag_papers.errors import GeneratorUnavailable
 from rag_papers.persist.sessions import SessionStore
+from rag_papers.rpc.info import service_info
 from rag_papers.rpc.server import trace_id
 from rag_papers.v1 import query_pb2, query_pb2_grpc
 
@@ -41,14 +46,18 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         *,
         asker: Asker,
         searcher: Searcher,
+        verifier: Verifier,
         caches: Caches,
         sessions: SessionStore,
         workers: Workers,
         max_query_chars: int,
         defaults: Defaults,
+        generators: Generators,
+        data_dir: Path,
     ) -> None:
         self._asker = asker
         self._searcher = searcher
+        self._verifier = verifier
         self._caches = caches
         self._sessions = sessions
         self._conversations = Conversations(sessions, max_query_chars)
@@ -56,6 +65,8 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         self._requests = AskRequests(max_query_chars, defaults)
         self._max_query_chars = max_query_chars
         self._defaults = defaults
+        self._generators = generators
+        self._data_dir = data_dir
 
     def register(self, server: grpc.aio.Server) -> None:
         """Lets `server` serve the calls."""
@@ -117,6 +128,16 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         """Says what Ask would do."""
         return convert.plan(request, self._max_query_chars, self._defaults)
 
+    async def Verify(self, request: query_pb2.VerifyRequest, context: _Context) -> query_pb2.VerifyResponse:
+        """Judges an answer."""
+        start = time.perf_counter()
+        claim = convert_verify.claim(request, self._max_query_chars, self._defaults)
+        verified = await self._blocking(context, lambda stop: self._verifier.verify(claim, stop))
+        response = convert_verify.verify_response(verified, claim.ask.intent, trace_id.get())
+        response.timings_ms["total"] = (time.perf_counter() - start) * 1000
+        logger.info("verify: score %.2f, %d sentences", response.score, len(response.sentences))
+        return response
+
     async def ListSessions(
         self, request: query_pb2.ListSessionsRequest, context: _Context
     ) -> query_pb2.ListSessionsResponse:
@@ -165,6 +186,22 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         verb = "would purge" if purge.dry_run else "purged"
         logger.info("%s: %s", verb, ", ".join(f"{what.count} of {table}" for table, what in purged.items()))
         return convert_cache.purge_response(purged)
+
+    async def GetInfo(
+        self, request: query_pb2.QueryServiceGetInfoRequest, context: _Context
+    ) -> query_pb2.QueryServiceGetInfoResponse:
+        """Says what this service is."""
+
+        def look(stop: Stop) -> query_pb2.QueryServiceGetInfoResponse:
+            name, problem = self._defaults.generator, ""
+            try:
+                self._generators.of(name)
+            except GeneratorUnavailable as error:
+                problem = error.message
+            info = service_info(self._data_dir)
+            return query_pb2.QueryServiceGetInfoResponse(info=info, generator=name, generator_problem=problem)
+
+        return await self._blocking(context, look)
 
     async def VacuumCache(
         self, request: query_pb2.VacuumCacheRequest, context: _Context

@@ -134,6 +134,15 @@ PREPARE_MODEL = Call(
     deadline=deadlines.PREPARE,
 )
 LIST_MODELS = Call(method="ListModels", build=requests.list_models, pick=_whole(ingest_pb2.ListModelsResponse))
+INGEST_INFO = Call(
+    method="GetInfo",
+    build=requests.ingest_info,
+    pick=_whole(ingest_pb2.IngestServiceGetInfoResponse),
+    name="get_info",
+)
+QUERY_INFO = Call(
+    method="GetInfo", build=requests.query_info, pick=_whole(query_pb2.QueryServiceGetInfoResponse), name="get_info"
+)
 ASK = Call(method="Ask", build=requests.ask, pick=_whole(query_pb2.AskResponse), deadline=deadlines.ASK)
 ASK_STREAM = Call(
     method="AskStream",
@@ -148,6 +157,7 @@ ASK_STREAM = Call(
 )
 SEARCH = Call(method="Search", build=requests.search, pick=_whole(query_pb2.SearchResponse))
 PLAN = Call(method="Plan", build=requests.plan, pick=_whole(query_pb2.PlanResponse))
+VERIFY = Call(method="Verify", build=requests.verify, pick=_whole(query_pb2.VerifyResponse), deadline=deadlines.ASK)
 LIST_SESSIONS = Call(method="ListSessions", build=requests.list_sessions, pick=_sessions)
 GET_SESSION = Call(method="GetSession", build=requests.get_session, pick=_whole(query_pb2.GetSessionResponse))
 DELETE_SESSION = Call(method="DeleteSession", build=requests.delete_session, pick=_turn_count)

@@ -7,7 +7,7 @@ from datetime import timedelta
 from rag_client.uploading import Progress, Upload
 from rag_client.words import value_of
 from rag_papers.v1 import ingest_pb2, query_pb2
-from rag_papers.v1.resources_pb2 import JobState
+from rag_papers.v1.resources_pb2 import JobState, Passage
 
 
 def start_ingest(
@@ -107,6 +107,16 @@ def list_models() -> ingest_pb2.ListModelsRequest:
     return ingest_pb2.ListModelsRequest()
 
 
+def ingest_info() -> ingest_pb2.IngestServiceGetInfoRequest:
+    """Returns the version of the service, and what it has to work with."""
+    return ingest_pb2.IngestServiceGetInfoRequest()
+
+
+def query_info() -> query_pb2.QueryServiceGetInfoRequest:
+    """Returns the version of the service, and what it has to work with."""
+    return query_pb2.QueryServiceGetInfoRequest()
+
+
 def ask(
     query: str,
     *,
@@ -167,6 +177,30 @@ def search(
 def plan(query: str, *, intent: str = "", config: query_pb2.AskConfig | None = None) -> query_pb2.PlanRequest:
     """Returns what `ask` would do, without doing it."""
     return query_pb2.PlanRequest(query=query, intent=intent, config=config)
+
+
+def verify(
+    query: str,
+    answer: str,
+    *,
+    intent: str = "",
+    passages: Iterable[Passage] = (),
+    corpus: str = "",
+    corpus_id: str = "",
+    filter: query_pb2.Filter | None = None,
+    config: query_pb2.AskConfig | None = None,
+) -> query_pb2.VerifyRequest:
+    """Judges an answer, whoever wrote it, by `passages` or, without any, by what the papers have to the question."""
+    return query_pb2.VerifyRequest(
+        query=query,
+        answer=answer,
+        intent=intent,
+        passages=passages,
+        corpus=corpus,
+        corpus_id=corpus_id,
+        filter=filter,
+        config=config,
+    )
 
 
 def list_sessions(*, page_size: int = 0) -> query_pb2.ListSessionsRequest:

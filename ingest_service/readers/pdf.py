@@ -1,7 +1,8 @@
 """PDF: text in reading order with its pages; headings are told by the size and weight of their type.
 
 Running heads, page numbers, and characters that PDFium cannot name are left out. The title and the list of references
-belong to the text, not to its sections. What stands in the margin comes last.
+belong to the text, not to its sections. What stands in the margin comes last; an imprint there is in no section. Lines
+of code and rows of tables stay lines.
 """
 
 import re
@@ -32,6 +33,13 @@ _PUBLISHED = re.compile(
 )
 _ARXIV = re.compile(r"arXiv:\S+.{0,30}?\b((?:19|20)[0-9]{2})\b")
 _MARKS = re.compile(r"[0-9*†‡§¶∗⋆#,\s]+(?=,|$|\sand\s)|[0-9*†‡§¶∗⋆#]+")
+_IMPRINT = re.compile(
+    r"\b(?:doi|submitted|received|accepted|published|licen[cs]e|copyright|editor|reviewers|citation|funding|"
+    r"open access|repository|archive)\b",
+    re.IGNORECASE,
+)
+_IMPRINT_WORDS = 3
+"""How many of these make an imprint."""
 _NAME = re.compile(r"(?:[^\W\d_][\w.’'\u2010-]*\s){1,5}[^\W\d_][\w.’'\u2010-]+")
 
 
@@ -114,8 +122,13 @@ def _composed(path: str, pages: Sequence[Page], metadata: dict[str, str]) -> Doc
         else:
             composer.paragraph(paragraph.text, *paragraph.pages)
     composer.top()
-    for paragraph in paragraphs(_margins(margin), body, words):
-        composer.paragraph(paragraph.text, *paragraph.pages)
+    notes = paragraphs(_margins(margin), body, words)
+    imprint = _has_imprint(notes)
+    for note in notes:
+        if imprint and note.page == 1:
+            composer.aside(note.text, note.page)
+        else:
+            composer.paragraph(note.text, *note.pages)
     done = composer.done()
     if not done.sections:
         return no_text(path)
@@ -129,6 +142,12 @@ def _composed(path: str, pages: Sequence[Page], metadata: dict[str, str]) -> Doc
         bibliography=_bibliography(metadata, "\n".join(raw), _beneath(main, title)),
         pages=done.pages,
     )
+
+
+def _has_imprint(notes: Sequence[Paragraph]) -> bool:
+    """Whether the margin of the first page tells how the paper was published: nobody asks for that."""
+    words = {word.lower() for note in notes if note.page == 1 for word in _IMPRINT.findall(note.text)}
+    return len(words) >= _IMPRINT_WORDS
 
 
 def _margins(lines: Sequence[Line]) -> list[Column]:

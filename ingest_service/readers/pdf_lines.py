@@ -15,7 +15,11 @@ _SOFT_HYPHEN = "\x02"  # what PDFium makes of a hyphen at the end of a line
 _HYPHENS = ("-", "\u00ad", "\u2010")
 _BOLD_WEIGHT = 600
 _BOLD_NAME = re.compile(rb"bold|black|heavy|demi|cmbx|[-,]bd\b", re.IGNORECASE)
+_FIXED_PITCH = 1  # of the flags of a font
+_FIXED_NAME = re.compile(rb"mono|courier|consol|typewriter|cmtt|menlo", re.IGNORECASE)
 _LIGATURES = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)}
+_CELL_GAPS = 2
+"""How many wide gaps make a row of cells of a line: a single one may divide a number from its heading."""
 _SPACES = re.compile(r"\s+")
 
 
@@ -37,6 +41,8 @@ class Line:
     """False for text that runs in another direction than from left to right."""
     hyphen: bool
     """Whether a hyphen at its end, no longer in `text`, may only say that the word goes on in the next line."""
+    laid_out: bool
+    """Whether its end says something: it is a line of code, or a row of cells."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,6 +52,8 @@ class _Style:
     size: float
     bold: bool
     upright: bool
+    fixed: bool
+    """All characters are as wide as each other."""
 
 
 class _Run:
@@ -55,7 +63,7 @@ class _Run:
         self.upright = upright
         self.characters: list[str] = []
         self.sizes: list[float] = []
-        self.bold = 0
+        self.bold = self.fixed = 0
         self.left = self.bottom = float("inf")
         self.right = self.top = float("-inf")
 
@@ -63,6 +71,7 @@ class _Run:
         self.characters.append(character)
         self.sizes.append(style.size)
         self.bold += style.bold
+        self.fixed += style.fixed
         self.left, self.right = min(self.left, box.left), max(self.right, box.right)
         self.bottom, self.top = min(self.bottom, box.bottom), max(self.top, box.top)
 
@@ -89,6 +98,7 @@ class _Run:
             bold=2 * self.bold > len(self.sizes),
             upright=self.upright,
             hyphen=hyphen,
+            laid_out=2 * self.fixed > len(self.sizes),
         )
 
 
@@ -96,7 +106,7 @@ def lines_of(text_page: Any, page: int) -> tuple[list[Line], int]:
     """The lines of a page in the order in which the file draws them, and how many characters have no Unicode."""
     found: list[Line | None] = []
     box = pdfium.FS_RECTF()
-    style, last = _Style(size=0.0, bold=False, upright=True), None
+    style, last = _Style(size=0.0, bold=False, upright=True, fixed=False), None
     run: _Run | None = None
     unknown = 0
     for index in range(pdfium.FPDFText_CountChars(text_page)):
@@ -136,9 +146,15 @@ def _style(text_page: Any, index: int) -> _Style:
     if pdfium.FPDFText_GetMatrix(text_page, index, matrix):
         size *= abs(complex(matrix.c, matrix.d))
         upright = abs(complex(matrix.a, matrix.b)) * 0.9 <= matrix.a
-    pdfium.FPDFText_GetFontInfo(text_page, index, name, len(name), None)
+    flags = ctypes.c_int()
+    pdfium.FPDFText_GetFontInfo(text_page, index, name, len(name), flags)
     heavy = pdfium.FPDFText_GetFontWeight(text_page, index) >= _BOLD_WEIGHT
-    return _Style(size=size, bold=heavy or _BOLD_NAME.search(name.value) is not None, upright=upright)
+    return _Style(
+        size=size,
+        bold=heavy or _BOLD_NAME.search(name.value) is not None,
+        upright=upright,
+        fixed=bool(flags.value & _FIXED_PITCH) or _FIXED_NAME.search(name.value) is not None,
+    )
 
 
 def rows(lines: Sequence[Line]) -> list[Line]:
@@ -165,7 +181,9 @@ def _joined(group: Sequence[Line]) -> Line:
     if len(group) == 1:
         return first
     text = first.text + ("-" if first.hyphen else "")
+    gaps = 0
     for before, line in itertools.pairwise(group):
+        gaps += line.left - before.right > line.size
         text += " " if line.left - before.right > 0.15 * line.size else ""
         text += line.text + ("-" if line.hyphen and line is not last else "")
     longest = max(group, key=lambda line: len(line.text))
@@ -180,4 +198,5 @@ def _joined(group: Sequence[Line]) -> Line:
         bold=all(line.bold for line in group),
         upright=True,
         hyphen=last.hyphen,
+        laid_out=longest.laid_out or gaps >= _CELL_GAPS,
     )

@@ -17,10 +17,6 @@ _CLOSED = re.compile(r"[.!?:;。！？][\"'”’»)\]]*(?:\[?[0-9,–-]+\]?)?$"
 _ADDRESS = re.compile(r"://|10\.[0-9]{4,9}/|doi:10\.$", re.IGNORECASE)
 _LAST_WORD = re.compile(r"[^\W_]+(?:[-\u2010][^\W_]+)*$")
 _WORD = re.compile(r"[^\W_]+(?:[-\u2010][^\W_]+)*")
-_LAST_ADDRESS = re.compile(r"://|10\.[0-9]{4,9}/|doi:10\.$", re.IGNORECASE)
-_WORD = re.compile(r"[^\W_]+(?:[-\u2010][^\W_]+)*$")
-_FIRST_ADDRESS = re.compile(r"://|10\.[0-9]{4,9}/|doi:10\.$", re.IGNORECASE)
-_WORD = re.compile(r"[^\W_]+(?:[-\u2010][^\W_]+)*")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,7 +143,9 @@ def _paragraph(group: Sequence[Line], words: Words) -> Paragraph:
     text = group[0].text
     pages = [(0, group[0].page)]
     for before, line in itertools.pairwise(group):
-        if before.hyphen:
+        if before.laid_out and line.laid_out:
+            text += "-\n" if before.hyphen else "\n"
+        elif before.hyphen:
             text += "-" if words.keep_hyphen(text, line.text) else ""
         elif not text.endswith("—") and not _divided_address(text, line.text):
             text += " "

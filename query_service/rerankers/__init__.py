@@ -4,6 +4,7 @@ import logging
 import threading
 from collections.abc import Mapping
 
+from query_service.cross_encoders import CROSS_ENCODER
 from query_service.rerankers.base import Reranker
 from query_service.rerankers.best_sentence import BestSentence
 from query_service.rerankers.cross_encoder import CrossEncoderReranker
@@ -16,8 +17,6 @@ NO_RERANKER: Reranker = FusedOrder()
 """Leaves the order as it is, in no time."""
 BUILT_IN: Mapping[str, Reranker] = {"best-sentence": BestSentence(), "none": NO_RERANKER}
 """The rerankers that need no model of their own, by name."""
-CROSS_ENCODER = "cross-encoder:"
-"""What stands before the name of a cross-encoder's model."""
 NAMES = (*BUILT_IN, f"{CROSS_ENCODER}MODEL")
 """The names that a request may give, as people read them."""
 

@@ -111,7 +111,7 @@ class CacheDatabase:
         # A connection belongs to one thread of one process, and to the file that lies at the path now: another process
         # may have set aside, or somebody deleted, the one that it was made for.
         own = self._own
-        if own.connection is None or own.process != os.getpid() or own.file != _file_id(self._name) or self._closed:
+        if own.connection is None or own.process != os.getpid() or own.file != file_id(self._name) or self._closed:
             return self._reconnect()
         return own.connection
 
@@ -150,7 +150,7 @@ class CacheDatabase:
 
     def _open(self) -> sqlite3.Connection:
         connection = sqlite3.connect(self.path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        self._own.file = _file_id(self.path)
+        self._own.file = file_id(self.path)
         return connection
 
     def _convert(self, connection: sqlite3.Connection, earlier: Path) -> None:
@@ -171,7 +171,7 @@ class CacheDatabase:
         try:
             with self._lock, self._alone():
                 # Other threads may be inside their connections: each closes its own when it comes to the next file.
-                if damaged is not None and _file_id(self.path) == damaged:
+                if damaged is not None and file_id(self.path) == damaged:
                     aside = self._keep_aside(self.path)
                     logger.warning(
                         "%s is damaged or of another version; set aside as %s, a new one begins", self.path, aside.name
@@ -230,7 +230,8 @@ def _move(path: Path, target: Path) -> None:
             source.rename(place)
 
 
-def _file_id(path: Path | str) -> _FileId:
+def file_id(path: Path | str) -> _FileId:
+    """Tells a file from another one at the same path; None if there is none."""
     try:
         stat = os.stat(path)  # noqa: PTH116 - at every read, and a Path takes twice as long
     except OSError:

@@ -46,6 +46,7 @@ class Noted:
 class Usage:
     """What this process does with the caches. Safe to use from several threads and over forks."""
 
+    _is_timed: bool
     _timer: threading.Timer | None
     """The last that was begun."""
 
@@ -71,6 +72,17 @@ class Usage:
                 self._timer = threading.Timer(SAVE_SECONDS, self._save)
                 self._timer.daemon = True
                 self._timer.start()
+
+    def hit(self, table: CacheTable, key: bytes, now: float) -> None:
+        """As `read`, of one entry that was there."""
+        with self._lock:
+            if self._is_timed and self._process == os.getpid():
+                self._unsaved[table]["hits"] += 1
+                times = self._accessed[table]
+                if len(times) < _MAX_ACCESSED:
+                    times[key] = now
+                return
+        self.read(table, 1, 0, (key,), now)
 
     def count(self, table: CacheTable, **counts: int) -> None:
         """Adds to the counts of this process: puts, evictions, expired."""

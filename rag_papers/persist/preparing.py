@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rag_papers.errors import ModelUnavailable
 from rag_papers.persist.model_store import FrozenModel, ModelFacts, ModelStore
-from rag_papers.retrieval.encoders import FP32, Encoder, SentenceTransformerEncoder
+from rag_papers.retrieval.encoders import FP32, Encoder, SentenceTransformerEncoder, gpu
 from rag_papers.retrieval.encoders.freezing import NotFreezable
 from rag_papers.retrieval.encoders.freezing_process import freeze_apart
 from rag_papers.retrieval.encoders.frozen import FrozenEncoder, cores
@@ -51,15 +51,17 @@ def frozen(store: ModelStore, identity: str, name: str) -> FrozenEncoder:
 def fastest(
     store: ModelStore, encoder: Encoder, fall_back: Callable[[str], None], freeze: Freeze = freeze_apart
 ) -> Encoder:
-    """The frozen form of `encoder`, prepared if need be; else itself, after `fall_back` was told why.
+    """The frozen form of `encoder`, prepared if need be; else itself, after `fall_back` was told why. Where there is a
+    GPU sentence-transformers runs on it instead of either, and gives the same vectors.
 
     Raises ModelUnavailable where the precision asked for is had from the frozen form alone.
     """
     if not isinstance(encoder, SentenceTransformerEncoder):
         return encoder
+    fastest_here: Encoder = encoder
     try:
         prepare(store, encoder, freeze)
-        return frozen(store, encoder.identity, encoder.name)
+        fastest_here = frozen(store, encoder.identity, encoder.name)
     except (NotFreezable, ModelUnavailable) as error:
         if encoder.precision != FP32:
             raise ModelUnavailable(
@@ -67,4 +69,6 @@ def fastest(
             ) from error
         logger.warning("model %s is computed by sentence-transformers: %s", encoder.name, error)
         fall_back(str(error))
-        return encoder
+    if encoder.precision == FP32 and gpu.has_gpu() and gpu.torch_has_gpu():
+        return gpu.on_gpu(fastest_here, encoder)
+    return fastest_here

@@ -8,17 +8,19 @@ import dataclasses
 import logging
 import sqlite3
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 from rag_papers.persist import cache_rows
-from rag_papers.persist.cache_database import CacheDatabase
+from rag_papers.persist.cache_database import CacheDatabase, file_id
 from rag_papers.persist.cache_limits import UNLIMITED, CacheLimits, TableLimits
 from rag_papers.persist.cache_rows import BATCH_ROWS, Selection
 from rag_papers.persist.cache_schema import CacheTable
 from rag_papers.persist.cache_usage import Counters, Usage
 from rag_papers.persist.memory_tier import Entry, MemoryTier
+from rag_papers.persist.write_signal import WriteSignal
 
 __all__ = ["CacheTable", "Counters", "Entry", "Purged", "SqliteStore", "TableStats"]
 
@@ -29,6 +31,9 @@ _EVICTED_SHARE = 16  # an eviction frees this part of the limit, ...
 _EVICTED_BYTES = 4 << 20  # ... or this much if that is less
 _LARGEST_SHARE = 4  # an entry larger than this part of the limit is not stored
 _NO_LIMITS = TableLimits()
+_TRUSTED_SECONDS = 1.0  # how long no signal counts as no write; a writer may die between its commit and its signal
+
+T = TypeVar("T")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,6 +65,16 @@ class Purged:
     """Bytes of their keys and values."""
 
 
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class _Verified:
+    """The epoch of a table, and what shows that it is still the same."""
+
+    token: int
+    file: tuple[int, int]
+    epoch: int
+    at: float
+
+
 class SqliteStore:
     """Bytes by key in the tables of one SQLite file. Safe to share between threads; processes open their own."""
 
@@ -68,6 +83,8 @@ class SqliteStore:
         self._limits = limits
         self._database = CacheDatabase(path)
         self._memory = MemoryTier(limits.memory_bytes)
+        self._signal = WriteSignal(path.with_name(f"{path.name}.signal"))
+        self._verified: dict[CacheTable, _Verified] = {}
         self._usage = Usage(self._upkeep)
 
     def get_many(self, table: CacheTable, keys: Sequence[bytes]) -> dict[bytes, Entry]:
@@ -85,6 +102,8 @@ class SqliteStore:
 
     def get(self, table: CacheTable, key: bytes) -> Entry | None:
         """The entry under `key`, if it exists, is whole and not too old."""
+        if self._memory.max_bytes and (entry := self._remembered(table, key)):
+            return entry
         return self.get_many(table, (key,)).get(key)
 
     def put_many(self, table: CacheTable, items: Mapping[bytes, bytes], corpus_id: str = "") -> None:
@@ -98,7 +117,7 @@ class SqliteStore:
             items = {key: value for key, value in items.items() if len(key) + len(value) <= limit // _LARGEST_SHARE}
         now = time.time()
         work = partial(self._store, table=table, items=items, now=now, corpus_id=corpus_id)
-        epoch = self._database.write(f"writing {table}", work, None)
+        epoch = self._write(f"writing {table}", work, None)
         if epoch is None:
             return
         self._usage.count(table, puts=len(items))
@@ -141,8 +160,8 @@ class SqliteStore:
     def vacuum(self) -> None:
         """Returns the space of deleted entries to the file system, step by step: others read and write meanwhile."""
         step = partial(cache_rows.vacuum, pages=_VACUUM_PAGES)
-        unused = self._database.write("vacuuming", step, 0)
-        while unused and (left := self._database.write("vacuuming", step, 0)) < unused:
+        unused = self._write("vacuuming", step, 0)
+        while unused and (left := self._write("vacuuming", step, 0)) < unused:
             unused = left
         self._database.read("vacuuming", lambda it: it.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall(), [])
 
@@ -150,6 +169,42 @@ class SqliteStore:
         """Closes the connections of all threads; nothing may be in use."""
         self._usage.close()
         self._database.close()
+        self._signal.close()
+
+    def _write(self, what: str, work: Callable[[sqlite3.Connection], T], otherwise: T) -> T:
+        written = self._database.write(what, work, otherwise)
+        self._signal.give()
+        return written
+
+    def _verify(self, connection: sqlite3.Connection, table: CacheTable, now: float) -> int:
+        """The epoch of a table as it is in the database."""
+        known = self._verified.pop(table, None)
+        if known is None or now - known.at >= _TRUSTED_SECONDS:
+            self._signal.check()
+        # The signal first: what is written from here on gives another one.
+        token, file = self._signal.value, file_id(self.path)
+        epoch = cache_rows.size_and_epoch(connection, table)[1]
+        if token is not None and file is not None:
+            self._verified[table] = _Verified(token=token, file=file, epoch=epoch, at=now)
+        return epoch
+
+    def _remembered(self, table: CacheTable, key: bytes) -> Entry | None:
+        """The entry from memory, if nobody has written since the epoch of its table was read: without the database."""
+        verified = self._verified.get(table)
+        now = time.time()
+        if (
+            verified is None
+            or verified.token != self._signal.value
+            or not 0 <= now - verified.at < _TRUSTED_SECONDS
+            or verified.file != file_id(self.path)  # which somebody may have deleted
+        ):
+            return None
+        entry = self._memory.get(table, key, verified.epoch)
+        ttl = self._of(table).ttl_seconds
+        if entry is None or (ttl is not None and entry.created <= now - ttl):
+            return None
+        self._usage.hit(table, key, now)
+        return entry
 
     def _of(self, table: CacheTable) -> TableLimits:
         return self._limits.tables.get(table, _NO_LIMITS)
@@ -168,7 +223,7 @@ class SqliteStore:
         found: dict[bytes, Entry] = {}
         if self._memory.max_bytes:
             # Before the rows: one that is replaced in between is kept under the old epoch, and not found there again.
-            epoch = cache_rows.size_and_epoch(connection, table)[1]
+            epoch = self._verify(connection, table, now)
             for key in keys:
                 if entry := self._memory.get(table, key, epoch):
                     found[key] = entry
@@ -224,7 +279,7 @@ class SqliteStore:
                 break
             position = rows[-1][0]
             if not dry_run:
-                rows = self._database.write("purging", partial(cache_rows.delete, table=table, rows=rows), [])
+                rows = self._write("purging", partial(cache_rows.delete, table=table, rows=rows), [])
             count, size = count + len(rows), size + sum(length for _, length in rows)
         return Purged(count=count, total_bytes=size)
 
@@ -242,13 +297,13 @@ class SqliteStore:
         """Saves what was noted of reads, and deletes entries whose time has come."""
         for table, noted in self._usage.take().items():
             count = partial(cache_rows.count_reads, table=table, hits=noted.hits, misses=noted.misses)
-            self._database.write(f"counting {table}", count, None)
+            self._write(f"counting {table}", count, None)
             accesses = list(noted.accessed.items())
             for start in range(0, len(accesses), BATCH_ROWS):
                 part = accesses[start : start + BATCH_ROWS]
                 note = partial(cache_rows.note_accesses, table=table, accessed=part)
-                self._database.write(f"noting accesses of {table}", note, None)
+                self._write(f"noting accesses of {table}", note, None)
         for table, limits in self._limits.tables.items():
             if limits.ttl_seconds is not None:
                 expire = partial(self._expire, table=table, now=time.time())
-                self._database.write(f"expiring {table}", expire, None)
+                self._write(f"expiring {table}", expire, None)

@@ -26,7 +26,8 @@ _IDENTITY_FILES = (
     "vocab.txt",
 )
 _HUB_SECONDS = 5.0
-_FETCH = {"embedding": "ingest", "reranking": "run `hf download` with its name"}
+_HF_DOWNLOAD = "run `hf download` with its name"
+_FETCH = {"embedding": "ingest", "reranking": _HF_DOWNLOAD, "entailment": _HF_DOWNLOAD}
 _HUB_FILES = ["*.json", "*.txt", "*.model", WEIGHTS]
 
 
@@ -72,8 +73,8 @@ class ModelFiles:
 def locate(name: str, *, download: bool, kind: str = "embedding") -> ModelFiles:
     """The files of the model `name`: a directory, else a package, else the hub's cache, else, with `download`, the hub.
 
-    Raises ModelUnavailable, which says what to install; `kind` says in it what the model is for, "embedding" or
-    "reranking". Never waits for the hub longer than a few seconds before a download begins.
+    Raises ModelUnavailable, which says what to install; `kind` says in it what the model is for, "embedding",
+    "reranking" or "entailment". Never waits for the hub longer than a few seconds before a download begins.
     """
     if directory := _directory(name):
         return _checked(ModelFiles(name=name, path=directory))

@@ -13,8 +13,19 @@ MAX_MESSAGE_BYTES = 64 << 20
 """Largest message that clients and services accept."""
 
 _IDEMPOTENT = {
-    "rag_papers.v1.IngestService": ("GetJob", "ListJobs", "ListIndexes", "GetIndex", "CancelJob"),
-    "rag_papers.v1.QueryService": ("Ask", "Search", "Plan", "GetCacheStats"),
+    "rag_papers.v1.IngestService": ("GetJob", "ListJobs", "ListIndexes", "GetIndex", "CancelJob", "GetInfo"),
+    "rag_papers.v1.QueryService": (
+        "Ask",
+        "AskStream",
+        "Search",
+        "Plan",
+        "Verify",
+        "ListSessions",
+        "GetSession",
+        "ExportSession",
+        "GetCacheStats",
+        "GetInfo",
+    ),
 }
 
 # Only UNAVAILABLE and only calls that may run twice are retried (AIP-194, gRPC A6).

@@ -55,6 +55,11 @@ class QueryServiceStub:
                 request_serializer=rag__papers_dot_v1_dot_query__pb2.PlanRequest.SerializeToString,
                 response_deserializer=rag__papers_dot_v1_dot_query__pb2.PlanResponse.FromString,
                 _registered_method=True)
+        self.Verify = channel.unary_unary(
+                '/rag_papers.v1.QueryService/Verify',
+                request_serializer=rag__papers_dot_v1_dot_query__pb2.VerifyRequest.SerializeToString,
+                response_deserializer=rag__papers_dot_v1_dot_query__pb2.VerifyResponse.FromString,
+                _registered_method=True)
         self.ListSessions = channel.unary_unary(
                 '/rag_papers.v1.QueryService/ListSessions',
                 request_serializer=rag__papers_dot_v1_dot_query__pb2.ListSessionsRequest.SerializeToString,
@@ -90,6 +95,11 @@ class QueryServiceStub:
                 request_serializer=rag__papers_dot_v1_dot_query__pb2.VacuumCacheRequest.SerializeToString,
                 response_deserializer=rag__papers_dot_v1_dot_query__pb2.VacuumCacheResponse.FromString,
                 _registered_method=True)
+        self.GetInfo = channel.unary_unary(
+                '/rag_papers.v1.QueryService/GetInfo',
+                request_serializer=rag__papers_dot_v1_dot_query__pb2.QueryServiceGetInfoRequest.SerializeToString,
+                response_deserializer=rag__papers_dot_v1_dot_query__pb2.QueryServiceGetInfoResponse.FromString,
+                _registered_method=True)
 
 
 class QueryServiceServicer:
@@ -124,6 +134,13 @@ class QueryServiceServicer:
 
     def Plan(self, request, context):
         """Returns what Ask would do, without doing it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Verify(self, request, context):
+        """Judges an answer, whoever wrote it, by passages that are given or by what the papers have to the question.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -178,6 +195,13 @@ class QueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetInfo(self, request, context):
+        """Says which version of the service this is, and what it has to work with.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_QueryServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -200,6 +224,11 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.Plan,
                     request_deserializer=rag__papers_dot_v1_dot_query__pb2.PlanRequest.FromString,
                     response_serializer=rag__papers_dot_v1_dot_query__pb2.PlanResponse.SerializeToString,
+            ),
+            'Verify': grpc.unary_unary_rpc_method_handler(
+                    servicer.Verify,
+                    request_deserializer=rag__papers_dot_v1_dot_query__pb2.VerifyRequest.FromString,
+                    response_serializer=rag__papers_dot_v1_dot_query__pb2.VerifyResponse.SerializeToString,
             ),
             'ListSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSessions,
@@ -235,6 +264,11 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.VacuumCache,
                     request_deserializer=rag__papers_dot_v1_dot_query__pb2.VacuumCacheRequest.FromString,
                     response_serializer=rag__papers_dot_v1_dot_query__pb2.VacuumCacheResponse.SerializeToString,
+            ),
+            'GetInfo': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetInfo,
+                    request_deserializer=rag__papers_dot_v1_dot_query__pb2.QueryServiceGetInfoRequest.FromString,
+                    response_serializer=rag__papers_dot_v1_dot_query__pb2.QueryServiceGetInfoResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -346,6 +380,33 @@ class QueryService:
             '/rag_papers.v1.QueryService/Plan',
             rag__papers_dot_v1_dot_query__pb2.PlanRequest.SerializeToString,
             rag__papers_dot_v1_dot_query__pb2.PlanResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Verify(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag_papers.v1.QueryService/Verify',
+            rag__papers_dot_v1_dot_query__pb2.VerifyRequest.SerializeToString,
+            rag__papers_dot_v1_dot_query__pb2.VerifyResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -535,6 +596,33 @@ class QueryService:
             '/rag_papers.v1.QueryService/VacuumCache',
             rag__papers_dot_v1_dot_query__pb2.VacuumCacheRequest.SerializeToString,
             rag__papers_dot_v1_dot_query__pb2.VacuumCacheResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetInfo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag_papers.v1.QueryService/GetInfo',
+            rag__papers_dot_v1_dot_query__pb2.QueryServiceGetInfoRequest.SerializeToString,
+            rag__papers_dot_v1_dot_query__pb2.QueryServiceGetInfoResponse.FromString,
             options,
             channel_credentials,
             insecure,

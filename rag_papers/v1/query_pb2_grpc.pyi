@@ -48,6 +48,8 @@ class QueryServiceStub:
     """Retrieves passages without answering."""
     Plan: _grpc.UnaryUnaryMultiCallable[_query_pb2.PlanRequest, _query_pb2.PlanResponse]
     """Returns what Ask would do, without doing it."""
+    Verify: _grpc.UnaryUnaryMultiCallable[_query_pb2.VerifyRequest, _query_pb2.VerifyResponse]
+    """Judges an answer, whoever wrote it, by passages that are given or by what the papers have to the question."""
     ListSessions: _grpc.UnaryUnaryMultiCallable[_query_pb2.ListSessionsRequest, _query_pb2.ListSessionsResponse]
     """Lists sessions, the one with the newest turn first."""
     GetSession: _grpc.UnaryUnaryMultiCallable[_query_pb2.GetSessionRequest, _query_pb2.GetSessionResponse]
@@ -62,6 +64,8 @@ class QueryServiceStub:
     """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more."""
     VacuumCache: _grpc.UnaryUnaryMultiCallable[_query_pb2.VacuumCacheRequest, _query_pb2.VacuumCacheResponse]
     """Returns the space of deleted entries to the file system. Asks go on meanwhile."""
+    GetInfo: _grpc.UnaryUnaryMultiCallable[_query_pb2.QueryServiceGetInfoRequest, _query_pb2.QueryServiceGetInfoResponse]
+    """Says which version of the service this is, and what it has to work with."""
 
 @_typing.type_check_only
 class QueryServiceAsyncStub(QueryServiceStub):
@@ -83,6 +87,8 @@ class QueryServiceAsyncStub(QueryServiceStub):
     """Retrieves passages without answering."""
     Plan: _aio.UnaryUnaryMultiCallable[_query_pb2.PlanRequest, _query_pb2.PlanResponse]  # type: ignore[assignment]
     """Returns what Ask would do, without doing it."""
+    Verify: _aio.UnaryUnaryMultiCallable[_query_pb2.VerifyRequest, _query_pb2.VerifyResponse]  # type: ignore[assignment]
+    """Judges an answer, whoever wrote it, by passages that are given or by what the papers have to the question."""
     ListSessions: _aio.UnaryUnaryMultiCallable[_query_pb2.ListSessionsRequest, _query_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Lists sessions, the one with the newest turn first."""
     GetSession: _aio.UnaryUnaryMultiCallable[_query_pb2.GetSessionRequest, _query_pb2.GetSessionResponse]  # type: ignore[assignment]
@@ -97,6 +103,8 @@ class QueryServiceAsyncStub(QueryServiceStub):
     """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more."""
     VacuumCache: _aio.UnaryUnaryMultiCallable[_query_pb2.VacuumCacheRequest, _query_pb2.VacuumCacheResponse]  # type: ignore[assignment]
     """Returns the space of deleted entries to the file system. Asks go on meanwhile."""
+    GetInfo: _aio.UnaryUnaryMultiCallable[_query_pb2.QueryServiceGetInfoRequest, _query_pb2.QueryServiceGetInfoResponse]  # type: ignore[assignment]
+    """Says which version of the service this is, and what it has to work with."""
 
 class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
     """Answers questions from published indexes and administers the caches. Errors: see ErrorReason."""
@@ -139,6 +147,14 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.PlanResponse, _abc.Awaitable[_query_pb2.PlanResponse]]:
         """Returns what Ask would do, without doing it."""
+
+    @_abc_1.abstractmethod
+    def Verify(
+        self,
+        request: _query_pb2.VerifyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.VerifyResponse, _abc.Awaitable[_query_pb2.VerifyResponse]]:
+        """Judges an answer, whoever wrote it, by passages that are given or by what the papers have to the question."""
 
     @_abc_1.abstractmethod
     def ListSessions(
@@ -195,5 +211,13 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.VacuumCacheResponse, _abc.Awaitable[_query_pb2.VacuumCacheResponse]]:
         """Returns the space of deleted entries to the file system. Asks go on meanwhile."""
+
+    @_abc_1.abstractmethod
+    def GetInfo(
+        self,
+        request: _query_pb2.QueryServiceGetInfoRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_query_pb2.QueryServiceGetInfoResponse, _abc.Awaitable[_query_pb2.QueryServiceGetInfoResponse]]:
+        """Says which version of the service this is, and what it has to work with."""
 
 def add_QueryServiceServicer_to_server(servicer: QueryServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -74,7 +74,11 @@ class _JobStageEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobStage.Val
     """Writing, verifying and publishing the index; progress up to 1.00."""
 
 class JobStage(_JobStage, metaclass=_JobStageEnumTypeWrapper):
-    """What a running job is doing."""
+    """What a running job is doing.
+
+    Reading, building and embedding overlap: the stage is the first of them that is not finished, and the next ones may be
+    well under way when it ends.
+    """
 
 JOB_STAGE_UNSPECIFIED: JobStage.ValueType  # 0
 """Not started."""
@@ -123,6 +127,38 @@ SENTENCE_CLASH_DIRECTION: SentenceClash.ValueType  # 4
 SENTENCE_CLASH_WORDING: SentenceClash.ValueType  # 5
 """A word stands in the place of another one, or two have changed places."""
 Global___SentenceClash: _TypeAlias = SentenceClash  # noqa: Y015
+
+class _AnswerOrigin:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AnswerOriginEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AnswerOrigin.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ANSWER_ORIGIN_UNSPECIFIED: _AnswerOrigin.ValueType  # 0
+    """There is no answer, or the caches have nothing to do with it."""
+    ANSWER_ORIGIN_GENERATED: _AnswerOrigin.ValueType  # 1
+    """It was made for this call."""
+    ANSWER_ORIGIN_STORED: _AnswerOrigin.ValueType  # 2
+    """The whole answer is the one that was stored, or that was made for an equal call at the same time."""
+    ANSWER_ORIGIN_REVALIDATED: _AnswerOrigin.ValueType  # 3
+    """Another version of the corpus led to the same evidence, the same sentences of the same passages at the same places, and
+    what was written then is reused. The search, the citations and the score are of this version.
+    """
+
+class AnswerOrigin(_AnswerOrigin, metaclass=_AnswerOriginEnumTypeWrapper):
+    """Where the text of an answer comes from."""
+
+ANSWER_ORIGIN_UNSPECIFIED: AnswerOrigin.ValueType  # 0
+"""There is no answer, or the caches have nothing to do with it."""
+ANSWER_ORIGIN_GENERATED: AnswerOrigin.ValueType  # 1
+"""It was made for this call."""
+ANSWER_ORIGIN_STORED: AnswerOrigin.ValueType  # 2
+"""The whole answer is the one that was stored, or that was made for an equal call at the same time."""
+ANSWER_ORIGIN_REVALIDATED: AnswerOrigin.ValueType  # 3
+"""Another version of the corpus led to the same evidence, the same sentences of the same passages at the same places, and
+what was written then is reused. The search, the citations and the score are of this version.
+"""
+Global___AnswerOrigin: _TypeAlias = AnswerOrigin  # noqa: Y015
 
 @_typing.final
 class Job(_message.Message):
@@ -196,12 +232,13 @@ class Job(_message.Message):
     """The job fails when more files than this have failed; unset: it does not."""
     passages_per_second: _builtins.float
     """Passages that the model embeds in a second, over the last ten seconds; passages found in the cache do not count. Set
-    while passages are being embedded, from the second batch on.
+    while passages are being embedded, from the second batch on, also while others are still being read or counted.
     """
     remaining_seconds: _builtins.float
     """Seconds until every passage has its vector, estimated from the work of the last ten; writing and verifying the index
     comes after that. Passages that have not been looked up in the cache yet count as if they had to be computed, so that
-    it is too long where they are there. Set and unset with passages_per_second.
+    it is too long where they are there; those of unchanged papers do not count. Set with passages_per_second once all
+    papers are read, as nobody knows before how many passages there are.
     """
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -708,6 +745,7 @@ class CacheInfo(_message.Message):
     EMBED_HITS_FIELD_NUMBER: _builtins.int
     EMBED_MISSES_FIELD_NUMBER: _builtins.int
     AGE_MS_FIELD_NUMBER: _builtins.int
+    ANSWER_ORIGIN_FIELD_NUMBER: _builtins.int
     answer_hit: _builtins.bool
     """The whole answer came from the answer cache."""
     retrieval_hit: _builtins.bool
@@ -718,6 +756,8 @@ class CacheInfo(_message.Message):
     """Texts that the model embedded."""
     age_ms: _builtins.int
     """Age of the reused answer, or ranking where the answer was not reused, milliseconds; 0 without a hit."""
+    answer_origin: Global___AnswerOrigin.ValueType
+    """Where the text of an answer comes from; unspecified for a search."""
     def __init__(
         self,
         *,
@@ -726,14 +766,49 @@ class CacheInfo(_message.Message):
         embed_hits: _builtins.int = ...,
         embed_misses: _builtins.int = ...,
         age_ms: _builtins.int = ...,
+        answer_origin: Global___AnswerOrigin.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_ms", b"age_ms", "answer_hit", b"answer_hit", "embed_hits", b"embed_hits", "embed_misses", b"embed_misses", "retrieval_hit", b"retrieval_hit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["age_ms", b"age_ms", "answer_hit", b"answer_hit", "answer_origin", b"answer_origin", "embed_hits", b"embed_hits", "embed_misses", b"embed_misses", "retrieval_hit", b"retrieval_hit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CacheInfo: _TypeAlias = CacheInfo  # noqa: Y015
+
+@_typing.final
+class ServiceInfo(_message.Message):
+    """A running service, for those who look after it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    DATA_DIR_FIELD_NUMBER: _builtins.int
+    DISK_FREE_BYTES_FIELD_NUMBER: _builtins.int
+    DISK_TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Version of the package that it runs."""
+    data_dir: _builtins.str
+    """The data directory on the service's machine, absolute, links resolved."""
+    disk_free_bytes: _builtins.int
+    """Space on the file system of the data directory that the service may still use, bytes."""
+    disk_total_bytes: _builtins.int
+    """Size of that file system, bytes."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        data_dir: _builtins.str = ...,
+        disk_free_bytes: _builtins.int = ...,
+        disk_total_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_dir", b"data_dir", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServiceInfo: _TypeAlias = ServiceInfo  # noqa: Y015
 
 @_typing.final
 class Model(_message.Message):

@@ -65,7 +65,7 @@ def scene_of(folder: Path, more: dict[str, str | bytes]) -> Scene:
         data=folder / "data",
         papers=second,
         old_corpus_id=old,
-        corpus_id=job.result.index.corpus_id,
+        result=job.result,
         files=files_below(index),
         computed=sum(faults.computed()),
         largest_batch=max(faults.computed()),

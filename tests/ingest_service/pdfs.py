@@ -19,8 +19,8 @@ class Paper:
     def page(self) -> None:
         self.pdf.add_page()
 
-    def line(self, x: float, y: float, text: str, size: float = BODY, bold: bool = False) -> None:
-        self.pdf.set_font("Times", "B" if bold else "", size)
+    def line(self, x: float, y: float, text: str, size: float = BODY, bold: bool = False, font: str = "Times") -> None:
+        self.pdf.set_font(font, "B" if bold else "", size)
         self.pdf.text(x, y, text)
 
     def lines(self, x: float, y: float, texts: Sequence[str]) -> float:

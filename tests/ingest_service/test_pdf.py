@@ -214,6 +214,38 @@ def test_what_stands_in_the_margin_comes_last() -> None:
     assert text.index("margin 0") > text.rindex("on its page.")
 
 
+def test_an_imprint_in_the_margin_belongs_to_no_section() -> None:
+    paper = Paper()
+    paper.page()
+    wide = "A wide line of the running text, which stands to the right of a margin on its page."
+    imprint = ["DOI: 10.21105/jose.00021", "Submitted: 01 July 2018", "License", "Authors retain copyright."]
+    for number in range(12):
+        paper.line(170, 150 + 12 * number, wide)
+        if number % 3 == 0:
+            paper.line(40, 150 + 12 * number, imprint[number // 3])
+    found = document(paper.data())
+    assert all(line in found.text for line in imprint)
+    assert not any(line in body(found) for line in imprint)
+    assert body(found).count("on its page.") == 12
+
+
+def test_code_and_rows_of_tables_stay_lines() -> None:
+    paper = Paper()
+    paper.page()
+    y = paper.lines(MIDDLE, 200, ["This is a paragraph of running text, whose lines", "are joined as they always are."])
+    code = ["library(dplyr)", "x <- read(file)", "print(well-", "known)"]
+    for number, line in enumerate(code):
+        paper.line(MIDDLE, y + 30 + 12 * number, line, font="Courier")
+    table = [("year", "papers", "authors"), ("2018", "17", "42"), ("2019", "23", "61")]
+    for number, row in enumerate(table):
+        for place, cell in enumerate(row):
+            paper.line(MIDDLE + 80 * place, y + 120 + 12 * number, cell)
+    text = document(paper.data()).text
+    assert "running text, whose lines are joined" in text
+    assert "\n".join(code) in text
+    assert "\n".join(map(" ".join, table)) in text
+
+
 def test_ligatures_become_letters_and_other_characters_stay_as_they_are() -> None:
     paper = Paper()
     paper.page()

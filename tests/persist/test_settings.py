@@ -28,6 +28,8 @@ def sample(field: dataclasses.Field[Any]) -> tuple[str, Any]:
         return "http://localhost:7/v1", "http://localhost:7/v1"
     if field.name == "reranker":
         return "none", "none"
+    if field.name == "entailment":
+        return "cross-encoder:x", "cross-encoder:x"
     if field.name == "encoder_precision":
         return "int8", "int8"
     return SAMPLES[TYPES[field.name]]

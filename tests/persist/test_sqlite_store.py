@@ -453,7 +453,7 @@ class TestEarlierVersion:
         assert (stats[ANSWERS].count, stats[RETRIEVAL].count) == (0, 0)
         assert not caplog.records
         assert {path.name for path in store.path.parent.iterdir()} == {
-            "cache.db", "cache.db-wal", "cache.db-shm", "cache.db.lock"
+            "cache.db", "cache.db-wal", "cache.db-shm", "cache.db.lock", "cache.db.signal"
         }  # fmt: skip
 
     def test_that_was_being_converted_when_the_process_died_is_converted_by_the_next(self, store: SqliteStore) -> None:
@@ -498,4 +498,4 @@ def test_damaged_files_are_kept_up_to_a_number(tmp_path: Path) -> None:
     kept = set_aside(store)
     assert len(kept) == MAX_SET_ASIDE
     assert kept[-1].read_bytes() == last
-    assert len(list(tmp_path.iterdir())) == MAX_SET_ASIDE + 2  # with the database and its lock
+    assert len(list(tmp_path.iterdir())) == MAX_SET_ASIDE + 3  # with the database, its lock and its signal

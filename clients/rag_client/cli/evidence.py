@@ -102,10 +102,14 @@ def _bytes(path: str, start: int, end: int) -> str:
 
 
 def _cached(cache: "CacheInfo") -> str:
+    from rag_papers.v1.resources_pb2 import ANSWER_ORIGIN_REVALIDATED
+
     if cache.answer_hit:
         return f"answer from cache, {duration(cache.age_ms)} old"
     if cache.retrieval_hit:
         return f"ranking from cache, {duration(cache.age_ms)} old"
+    if cache.answer_origin == ANSWER_ORIGIN_REVALIDATED:
+        return "text of an earlier version, the same evidence"
     return "question's vector from cache" if cache.embed_hits and not cache.embed_misses else "nothing from cache"
 
 

@@ -58,7 +58,7 @@ def freeze(files: ModelFiles, directory: Path, precision: str = FP32) -> None:
     Loads torch for good; `freezing_process.freeze_apart` does the same and leaves nothing behind. The model is looked
     at before it is loaded, so that one which is not understood costs no time.
     """
-    reference = SentenceTransformerEncoder(files, device="cpu")  # where the frozen one runs
+    reference = SentenceTransformerEncoder(files)
     settings = _understood(reference.configuration)
     expected = reference.encode(TEXTS)
     stages: Any = reference.model

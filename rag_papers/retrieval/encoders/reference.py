@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from rag_papers.errors import ModelUnavailable
 from rag_papers.retrieval.encoders.base import FP32, IDENTITY_SUFFIXES, Prompts
-from rag_papers.retrieval.encoders.batching import by_length
+from rag_papers.retrieval.encoders.batching import ROWS, by_length
 from rag_papers.retrieval.encoders.configuration import Configuration
 from rag_papers.retrieval.models import ModelFiles, identity
 
@@ -19,15 +19,30 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 
+LARGE_ROWS = 256
+"""Texts of a batch on a GPU, which small ones leave idle."""
+
+
 class SentenceTransformerEncoder:
     """A sentence-transformers model. The library and the weights are loaded by the first `encode`."""
 
-    def __init__(self, files: ModelFiles, *, device: str | None = None, precision: str = FP32) -> None:
-        """`device` is torch's name of what computes; None: a GPU if there is one.
+    def __init__(
+        self,
+        files: ModelFiles,
+        *,
+        device: str = "cpu",
+        precision: str = FP32,
+        half: bool = False,
+        large_batches: bool = False,
+    ) -> None:
+        """`device` is torch's name of what computes.
 
-        `precision` is that of the frozen form that it stands for: of any but fp32 it knows all but the vectors.
+        `precision` is that of the frozen form that it stands for: of any but fp32 it knows all but the vectors. `half`
+        computes in 16 bits, which the identity does not tell: `gpu.on_gpu` sees to it that the vectors are the same.
         """
         self._device = device
+        self._half = half
+        self._rows = LARGE_ROWS if large_batches else ROWS
         self.name = files.name
         self.precision = precision
         """One of PRECISIONS."""
@@ -63,7 +78,7 @@ class SentenceTransformerEncoder:
 
     def batches(self, texts: Sequence[str]) -> list[list[int]]:
         """Positions in `texts` in batches, the shortest texts first."""
-        return by_length([len(text) for text in texts])
+        return by_length([len(text) for text in texts], self._rows)
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """(len(texts), dim), rows L2-normalised. Raises ModelUnavailable for a precision that is not fp32."""
@@ -82,7 +97,10 @@ class SentenceTransformerEncoder:
                 show_progress_bar=False,
                 batch_size=max(1, len(texts)),
             )
-        return np.asarray(vectors, np.float32).reshape(len(texts), self.dim)
+        made = np.asarray(vectors, np.float32).reshape(len(texts), self.dim)
+        if self._half:  # lengths are off by as much as 16 bits are
+            made /= np.maximum(np.linalg.norm(made, axis=1, keepdims=True), 1e-12)
+        return made
 
     @functools.cached_property
     def _tokenizer(self) -> "Tokenizer":
@@ -106,4 +124,5 @@ class SentenceTransformerEncoder:
             ) from error
 
         disable_progress_bar()  # type: ignore[no-untyped-call]
-        return SentenceTransformer(str(self.files.path), device=self._device, local_files_only=True)
+        model = SentenceTransformer(str(self.files.path), device=self._device, local_files_only=True)
+        return model.half() if self._half else model
