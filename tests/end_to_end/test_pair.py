@@ -297,3 +297,29 @@ def test_uploaded_papers_are_ingested_and_answer(pair: Pair) -> None:
     assert job["state"] == "JOB_STATE_SUCCEEDED"
     assert job["corpus_dir"] == str(pair.data / "uploads" / "sent")
     assert "7" in pair.json("ask", "What is the bilby constant?", "--corpus", "sent")["answer"]
+
+
+def test_the_doctor_says_what_is_missing_and_what_is_damaged(tmp_path: Path) -> None:
+    pair = Pair(tmp_path, "hashing-64")
+    pair.start()
+    try:
+
+        def checks(*arguments: str) -> dict[str, str]:
+            done = pair.run("doctor", "--json", *arguments)
+            found = json.loads(done.stdout)
+            assert (done.returncode, found["ok"]) in ((0, True), (1, False))
+            return {check["name"]: check["grade"] for check in found["checks"]}
+
+        assert checks()["corpora"] == "warning"
+        pair.json("ingest", write(tmp_path / "papers", a="Dropout removes units."), "--corpus", "papers")
+        well = checks("--verify")
+        assert {"IngestService", "QueryService", "data directory", "generator", "caches", "model", "corpus papers"} <= {
+            name for name, grade in well.items() if grade == "ok"
+        }
+        [vectors] = pair.data.glob("indexes/*/vectors.npy")
+        data = bytearray(vectors.read_bytes())
+        data[-1] ^= 1
+        vectors.write_bytes(data)
+        assert checks("--verify")["corpus papers"] == "problem"
+    finally:
+        pair.close()
