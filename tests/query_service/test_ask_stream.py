@@ -122,7 +122,12 @@ def test_the_answer_of_a_repair_is_said_once(service: Service) -> None:
     }
     service.publish("ice", documents, model="hashing-4096")
     config = pb.AskConfig(
-        top_k_first=1, bm25_weight=0, accept_threshold=0.9, bm25_weight_on_repair=1, vector_weight_on_repair=0
+        top_k_first=1,
+        bm25_weight=0,
+        accept_threshold=0.9,
+        bm25_weight_on_repair=1,
+        vector_weight_on_repair=0,
+        abstain_threshold=0.3,
     )
     with QueryClient(service.address) as client:
         messages = list(client.ask_stream("glaciers downhill moraine", config=config))

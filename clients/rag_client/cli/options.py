@@ -187,6 +187,12 @@ def config_options(command: F) -> Callable[..., None]:
         metavar="NAME",
         help="best-sentence, none or cross-encoder:MODEL; default: the service's setting.",
     )
+    @click.option(
+        "--abstain-threshold",
+        type=float,
+        metavar="S",
+        help="Least strength of evidence for an answer, 0 to 1; default: the service's setting.",
+    )
     @retrieval_options
     @functools.wraps(command)
     def configured(
@@ -196,6 +202,7 @@ def config_options(command: F) -> Callable[..., None]:
         vector_weight: float | None,
         exact: bool | None,
         reranker: str | None,
+        abstain_threshold: float | None,
         generator: str | None,
         **kwargs: Any,
     ) -> None:
@@ -207,6 +214,7 @@ def config_options(command: F) -> Callable[..., None]:
             vector_weight=vector_weight,
             exact=exact,
             reranker=reranker,
+            abstain_threshold=abstain_threshold,
             generator=generator,
         )
         command(*args, config=config, **kwargs)
