@@ -134,6 +134,15 @@ PREPARE_MODEL = Call(
     deadline=deadlines.PREPARE,
 )
 LIST_MODELS = Call(method="ListModels", build=requests.list_models, pick=_whole(ingest_pb2.ListModelsResponse))
+INGEST_INFO = Call(
+    method="GetInfo",
+    build=requests.ingest_info,
+    pick=_whole(ingest_pb2.IngestServiceGetInfoResponse),
+    name="get_info",
+)
+QUERY_INFO = Call(
+    method="GetInfo", build=requests.query_info, pick=_whole(query_pb2.QueryServiceGetInfoResponse), name="get_info"
+)
 ASK = Call(method="Ask", build=requests.ask, pick=_whole(query_pb2.AskResponse), deadline=deadlines.ASK)
 ASK_STREAM = Call(
     method="AskStream",

@@ -107,6 +107,16 @@ def list_models() -> ingest_pb2.ListModelsRequest:
     return ingest_pb2.ListModelsRequest()
 
 
+def ingest_info() -> ingest_pb2.IngestServiceGetInfoRequest:
+    """Returns the version of the service, and what it has to work with."""
+    return ingest_pb2.IngestServiceGetInfoRequest()
+
+
+def query_info() -> query_pb2.QueryServiceGetInfoRequest:
+    """Returns the version of the service, and what it has to work with."""
+    return query_pb2.QueryServiceGetInfoRequest()
+
+
 def ask(
     query: str,
     *,

@@ -45,7 +45,9 @@ class WriteSignal:
                 stat = os.fstat(file.fileno())
                 if self._file == (stat.st_dev, stat.st_ino):
                     return
-                if stat.st_size < _BYTES:
+                if hasattr(os, "posix_fallocate"):  # no space is an error here; met by writing to the map it kills
+                    os.posix_fallocate(file.fileno(), 0, _BYTES)
+                elif stat.st_size < _BYTES:
                     file.truncate(_BYTES)
                 mapped = mmap.mmap(file.fileno(), _BYTES)
         except (OSError, ValueError) as error:

@@ -136,9 +136,8 @@ def test_a_vector_is_a_function_of_its_text_alone(model: Model) -> None:
     dice = random.Random(4)
     others = [FrozenEncoder(model.directory, name="x", identity="x", at_once=number) for number in (1, 3)]
     for encoder in (model.frozen, *others):
-        for _ in range(2):
-            some = dice.sample(texts, dice.randint(2, len(texts)))
-            assert [row.tobytes() for row in encoder.encode(some)] == [expected[text] for text in some]
+        some = dice.sample(texts, dice.randint(len(texts) // 2, len(texts)))
+        assert [row.tobytes() for row in encoder.encode(some)] == [expected[text] for text in some]
 
 
 def test_int8_vectors_are_had_from_the_frozen_form_alone(tmp_path: Path) -> None:

@@ -175,8 +175,9 @@ class FrozenEncoder:
         options.intra_op_num_threads = max(1, cores() // self._at_once)
         options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # one would be kept for every shape that a batch ever had
-        # Threads that spin while they wait take the core from the job, or the service, beside them.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        # Threads that spin while they wait take the core from what runs beside them; those that do not are late for a
+        # query, whose steps are short.
+        options.add_session_config_entry("session.intra_op.spin_duration_us", "20")
         return InferenceSession(str(self._directory / GRAPH), options, providers=["CPUExecutionProvider"])
 
     def _not_loadable(self, error: ImportError) -> ModelUnavailable:
