@@ -1,4 +1,4 @@
-"""Answers from the cache against the least that the same server can do; cached retrieval; a cold start; an ingest beside.
+"""Answers from the cache against the least the same server can do; cached retrieval; a cold start; an ingest beside.
 
     python benchmarks/serving.py wire|retrieval|start|beside [DIRECTORY/cranfield]    # the directory for `beside`
 
