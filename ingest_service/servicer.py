@@ -16,6 +16,7 @@ from ingest_service.uploads import Uploads
 from ingest_service.versions import Versions
 from rag_papers.errors import InvalidRequest
 from rag_papers.persist.corpora import name_of_directory, valid_name
+from rag_papers.rpc.info import service_info
 from rag_papers.settings import Settings
 from rag_papers.v1 import ingest_pb2 as pb
 from rag_papers.v1 import ingest_pb2_grpc
@@ -157,6 +158,13 @@ class IngestServicer(ingest_pb2_grpc.IngestServiceServicer):
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         """Lists the frozen models."""
         return pb.ListModelsResponse(models=[convert.model_message(model) for model in await self._models.list()])
+
+    async def GetInfo(
+        self, request: pb.IngestServiceGetInfoRequest, context: Context
+    ) -> pb.IngestServiceGetInfoResponse:
+        """Says what this service is."""
+        info = await asyncio.to_thread(service_info, self._settings.data_dir)
+        return pb.IngestServiceGetInfoResponse(info=info)
 
 
 def _model_name_violation(name: str) -> dict[str, str]:

@@ -34,6 +34,8 @@ class Answer:
     judged: tuple[Judged, ...]
     """For each sentence."""
     sources: tuple[RankedPassage, ...]
+    strength: float
+    """Of the evidence, in [0, 1]."""
     score: float
     accepted: bool
     issues: tuple[Issue, ...]
@@ -67,6 +69,7 @@ class Answer:
             sentences=() if best.abstain_reason else tuple(best.draft),
             judged=best.verdict.sentences,
             sources=tuple(best.passages),
+            strength=best.strength,
             score=best.verdict.score,
             accepted=best.is_accepted,
             issues=best.verdict.issues,

@@ -15,6 +15,7 @@ from query_service.encoders import Encoders
 from query_service.entailment import EntailmentByName
 from query_service.generators import GENERATORS, Generators
 from query_service.rerankers import Rerankers
+from query_service.retrieving import Rankings
 from query_service.searching import Searcher
 from query_service.servicer import SERVICE_NAME, QueryServicer
 from query_service.verifying import Verifier
@@ -45,18 +46,24 @@ class QueryApplication(Application):
             known = ", ".join(GENERATORS)
             raise InvalidRequest(violations={"RAG_GENERATOR": f"{settings.generator!r} is none of {known}"})
         paths = DataPaths.of(settings)
+        self._data_dir = settings.data_dir
         self._max_query_chars = settings.max_query_chars
         self._store = SqliteStore(paths.cache_db, CacheLimits.of(settings, memory=True))
         self._sessions_database = CacheDatabase(paths.cache_db)
         self._sessions = SessionStore(self._sessions_database)
         self._corpora = Corpora(paths.corpora)
         self._catalog = Catalog(self._corpora, paths.indexes)
-        self._encoders = Encoders(self._store, ModelStore(paths.models))
+        self._claims = Claims(paths.claims)
+        self._rankings = Rankings(self._store, self._claims)
+        self._encoders = Encoders(self._store, ModelStore(paths.models), self._claims)
         self._rerankers = Rerankers()
         self._generators = Generators(settings)
         self._entailment = EntailmentByName(settings.entailment)
-        self._defaults = Defaults(reranker=settings.reranker, generator=settings.generator)
-        self._claims = Claims(paths.claims)
+        self._defaults = Defaults(
+            reranker=settings.reranker,
+            generator=settings.generator,
+            abstain_threshold=settings.abstain_threshold,
+        )
         self._workers = Workers(settings.query_threads)
 
     async def start(self, server: grpc.aio.Server) -> None:
@@ -67,7 +74,7 @@ class QueryApplication(Application):
             rerankers=self._rerankers,
             generators=self._generators,
             entailment=self._entailment,
-            store=self._store,
+            rankings=self._rankings,
         )
         servicer = QueryServicer(
             asker=Asker(
@@ -77,13 +84,15 @@ class QueryApplication(Application):
                 workers=self._workers,
                 encode=answer_bytes,
             ),
-            searcher=Searcher(self._catalog, self._encoders, self._store),
+            searcher=Searcher(self._catalog, self._encoders, self._rankings),
             verifier=Verifier(answerer, self._entailment),
             caches=Caches(self._store, self._corpora),
             sessions=self._sessions,
             workers=self._workers,
             max_query_chars=self._max_query_chars,
             defaults=self._defaults,
+            generators=self._generators,
+            data_dir=self._data_dir,
         )
         servicer.register(server)
         self._workers.start(self._warm)

@@ -32,6 +32,7 @@ class Defaults:
 
     reranker: str
     generator: str
+    abstain_threshold: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,6 +87,8 @@ class AskConfig:
     """Name of the reranker."""
     exact: bool = False
     """Whether all vectors are compared, also where there is an approximate index."""
+    abstain_threshold: float = _bounded(0.46, 0, 1)
+    """Strength of the best sentence below which there is no answer."""
 
     @property
     def uses_vectors(self) -> bool:

@@ -100,6 +100,7 @@ def answer_bytes(answer: Answer) -> bytes:
         ),
         sentences=judged_sentences(answer.sentences, answer.judged),
         sources=sources(answer.sources),
+        evidence_strength=answer.strength,
         score=answer.score,
         accepted=answer.accepted,
         issues=issues(answer.issues),

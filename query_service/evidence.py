@@ -11,14 +11,7 @@ from rag_papers.retrieval.analysis import terms
 from rag_papers.retrieval.fusion import Candidate
 from rag_papers.retrieval.sentences import Span, sentences
 
-_COSINE, _COVERAGE, _PASSAGE = 0.4, 0.5, 0.1
-_STRENGTH_COSINE = 0.6
-
-STRONG = 0.45
-"""Strength from which on a sentence is evidence where vectors are used. On the development collections (COVID-QA,
-Cranfield) 2 to 4 % of the questions that have an answer stay below it, and 91 to 100 % of those put to a wrong one."""
-STRONG_BY_WORDS = 0.33
-"""The same without vectors, where coverage alone decides: 2 to 20 % and 80 to 100 %."""
+_COSINE, _COVERAGE, _BEFORE, _PASSAGE = 0.27, 0.18, 0.12, 0.43  # by benchmarks/answers.py
 
 # What a sentence may carry in front that is not part of it: Markdown headings on lines of their own, a list mark.
 _LEAD = re.compile(r"(?:#{1,6}[ \t][^\n]*(?:\n\s*|$))*(?:(?:[-*+•‣]|\d{1,3}\))[ \t]+)?")
@@ -37,6 +30,8 @@ class Sentence:
     record: PassageRecord
     span: Span
     """Where it lies in the passage, characters."""
+    before: "Sentence | None" = dataclasses.field(default=None, compare=False, repr=False)
+    """The one before it in the passage, which often names what it speaks of."""
 
     @property
     def quote(self) -> str:
@@ -90,22 +85,33 @@ class Evidence:
     source: int
     """Rank of its passage among the sources, from 1."""
     passage_score: float
+    """Of the fused ranking, in [0, 1]."""
     coverage: float
-    """Share of the question's content words that occur in it, weighted by rarity, in [0, 1]."""
+    """Share of the question's content words, weighted by rarity, that occur in it, its title or headings, in [0, 1]."""
+    coverage_before: float
+    """The same in it and the sentence before it."""
     cosine: float | None
     """Of its vector and the question's; None if no vectors are used."""
 
     @property
     def relevance(self) -> float:
         """Orders the sentences of one question."""
-        return _COSINE * (self.cosine or 0.0) + _COVERAGE * self.coverage + _PASSAGE * self.passage_score
+        return (
+            _COSINE * (self.cosine or 0.0)
+            + _COVERAGE * self.coverage
+            + _BEFORE * self.coverage_before
+            + _PASSAGE * self.passage_score
+        )
 
     @property
-    def is_strong(self) -> bool:
-        """Whether an answer may rest on it. Only bounded values decide, which mean the same for every question."""
-        if self.cosine is None:
-            return self.coverage >= STRONG_BY_WORDS
-        return _STRENGTH_COSINE * self.cosine + (1 - _STRENGTH_COSINE) * self.coverage >= STRONG
+    def strength(self) -> float:
+        """How well an answer may rest on it, in [0, 1]: the geometric mean of cosine, coverage and passage score.
+
+        All three must be there. Each is bounded and looks at no other passage, so that a value means the same for every
+        question. Without vectors 1 stands in for the cosine.
+        """
+        cosine = 1.0 if self.cosine is None else min(1.0, max(0.0, self.cosine))
+        return float((cosine * self.coverage * self.passage_score) ** (1 / 3))
 
 
 class Coverage:
@@ -130,12 +136,13 @@ class Coverage:
 
 def sentences_of(record: PassageRecord) -> tuple[Sentence, ...]:
     """The sentences of a passage in order, without headings and list marks."""
-    found = []
+    found: list[Sentence] = []
     for span in sentences(record.text):
         lead = _LEAD.match(record.text, span.start, span.end)
         start = lead.end() if lead else span.start
         if start < span.end:
-            found.append(Sentence(record=record, span=Span(start, span.end)))
+            before = found[-1] if found else None
+            found.append(Sentence(record=record, span=Span(start, span.end), before=before))
     return tuple(found)
 
 

@@ -24,33 +24,76 @@ def _rule(pattern: str) -> re.Pattern[str]:
     return re.compile(pattern, re.IGNORECASE)
 
 
-_POLITE = _rule(r"^(?:(?:please|kindly|can you|could you|would you|tell me|show me|give me)\b[\s,]*)+")
+_POLITE = _rule(
+    r"^(?:(?:please|kindly|can you|could you|would you|tell (?:me|us)|show (?:me|us)|give (?:me|us)"
+    r"|i (?:want|would like) to know)\b[\s,]*)+"
+)
 
 # The first rule that matches decides: "How do I compare X with Y?" wants instructions, "How does X compare with Y?" a
 # comparison. "What is the role of X in Y?" asks for one fact about X and not for what X is.
 _RULES: Sequence[tuple[Intent, re.Pattern[str]]] = (
-    (Intent.HOW_TO, _rule(r"^how (?:do|can|could|should|would|must) (?:i|we|you|one)\b|^how to\b")),
-    (Intent.HOW_TO, _rule(r"^(?:what|which) (?:is|are) the (?:\w+ )?(?:ways?|steps|procedure) (?:to|for)\b")),
+    (
+        Intent.HOW_TO,
+        _rule(r"^how (?:do|can|could|should|would|must|might) (?:i|we|you|one)\b|^how to\b|^walk (?:me|us)\b"),
+    ),
+    (Intent.HOW_TO, _rule(r"^how (?:should|must) .+ be \w+")),
+    (
+        Intent.HOW_TO,
+        _rule(r"^(?:step|instruction|guide|tutorial|recipe|protocol)s? (?:for|to)\b|\bstep[- ]by[- ]step\b"),
+    ),
+    (
+        Intent.HOW_TO,
+        _rule(
+            r"^(?:what|which|is there|are there) .*\b(?:ways?|steps?|procedures?|protocols?|instructions?|recipes?)"
+            r" (?:\w+ )?(?:to|for|of \w+ing)\b"
+        ),
+    ),
     (
         Intent.SUMMARIZATION,
-        _rule(r"\bsummar(?:y|i[sz]e[sd]?)\b|\boverview\b|\bmain (?:points|ideas|findings|contributions)\b|^tl;?dr\b"),
+        _rule(
+            r"\bsumm?ar(?:y|ies|i[sz]e[sd]?|i[sz]ing)\b|^sum up\b|\boverviews?\b|^tl;?dr\b|^outline\b|\bin a nutshell\b"
+            r"|\b(?:main|key|central|major|principal) (?:points?|ideas?|findings?|contributions?|results?|messages?"
+            r"|takeaways?|conclusions?|arguments?)\b|\btakeaways?\b|^(?:\w+ )?(?:literature )?review (?:of|on|the)\b"
+        ),
+    ),
+    (
+        Intent.SUMMARIZATION,
+        _rule(
+            r"^what (?:(?:do|did|does) .+ (?:conclude|find|say)\b|conclusions?\b|(?:is|are|was|were) .+ about\W*$"
+            r"|(?:is|was) (?:\w+ )?known (?:about|of|on)\b)"
+        ),
     ),
     (
         Intent.COMPARISON,
         _rule(
             r"\bdifferences?\b|\bdiffers?\b|\bdifferent from\b|\bcompar(?:e[sd]?|isons?|ing)\b|\bversus\b|\bvs\b"
-            r"|\bcontrast\b|\b(?:better|worse) than\b"
+            r"|\bcontrast\b|\bsimilarit(?:y|ies) between\b|^how similar\b|\bdistinguish(?:es)?\b|\bpros and cons\b"
         ),
     ),
-    (Intent.DEFINITION, _rule(r"^define\b|\b(?:definition|meaning) of\b|^what (?:is|are) meant by\b")),
-    (Intent.DEFINITION, _rule(r"^what (?:do|does|did) .+ (?:mean|stand for)\b")),
+    (
+        Intent.COMPARISON,
+        _rule(
+            r"\b(?:better|worse|more|less|(?!other|rather)\w+er) (?:[\w-]+ ){0,3}?than\b|\b(?:out|under)performs?\b"
+            r"|\b(?:dis)?advantages? of .+ (?:over|against)\b|^which .*\b(?:\w+er|more|less|best)\b.*\bor\b"
+        ),
+    ),
+    (Intent.DEFINITION, _rule(r"^define\b|\b(?:definition|meaning) of\b|^what (?:is|are) (?:meant|understood) by\b")),
+    (Intent.DEFINITION, _rule(r"^what (?:do|does|did) .+ (?:mean|stand for)\b|^who or what\b|^what .+ (?:is|are)\W*$")),
+    (
+        Intent.EXPLANATION,
+        _rule(
+            r"^why\b|^how (?:is|are|was|were|do|does|did|can|could|come)\b|^explain\b|^describe\b"
+            r"|^what (?:causes?|caused|makes?|made|leads?|led|explains?|explained|drives?|drove|triggers?|triggered)\b"
+            r"|^(?:for )?what (?:(?:is|are|was|were) the )?(?:reasons?|causes?|mechanisms?|explanations?)\b"
+        ),
+    ),
     (
         Intent.DEFINITION,
         _rule(
-            r"^what(?:['’]s| is| are| was| were) (?!the [\w\s-]+ (?:of|in|on|at|for|from|with|between|behind|that)\b)"
+            r"^what(?:['’]s| is| are| was| were| exactly (?:is|are)) (?:exactly )?"
+            r"(?!(?:the|its|their) [\w\s-]+ (?:of|in|on|at|for|from|with|between|behind|that)\b)"
         ),
     ),
-    (Intent.EXPLANATION, _rule(r"^why\b|^how (?:is|are|was|were|do|does|did|can|could)\b|^explain\b|^describe\b")),
 )
 
 
@@ -64,6 +107,7 @@ def detect(text: str) -> Intent:
 _FORM = _rule(
     r"\b(?:differences?|differs?|compar(?:e[sd]?|isons?|ing)|contrast|versus|vs|explain|describe|summar(?:y|i[sz]e[sd]?)"
     r"|overview|define|definition|meaning|please|tell|show|give|papers?|articles?)\b"
+    r"|(?:是)?什么|为什么|怎么|如何|とは|何ですか"
     r"|\b(?:mean|stand for|works?)\W*$|\b(?:mean|meant) by\b|\bhow (?:long|often|far|large|big|old|fast|high)\b"
 )
 

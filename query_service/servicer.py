@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import grpc
@@ -16,12 +17,16 @@ from query_service.config import Defaults
 from query_service.convert_ask import AskRequests, response_bytes
 from query_service.convert_stream import AskMessages
 from query_service.events import Event, Listener, to_nobody
+from query_service.generators import Generators
 from query_service.searching import Searcher
 from query_service.sessions import Conversations
 from query_service.stop import Stop
 from query_service.verifying import Verifier
+from query_service.warming import most_frequent, warm
 from query_service.workers import Workers
+from rag_papers.errors import GeneratorUnavailable
 from rag_papers.persist.sessions import SessionStore
+from rag_papers.rpc.info import service_info
 from rag_papers.rpc.server import trace_id
 from rag_papers.v1 import query_pb2, query_pb2_grpc
 
@@ -48,6 +53,8 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         workers: Workers,
         max_query_chars: int,
         defaults: Defaults,
+        generators: Generators,
+        data_dir: Path,
     ) -> None:
         self._asker = asker
         self._searcher = searcher
@@ -59,6 +66,8 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         self._requests = AskRequests(max_query_chars, defaults)
         self._max_query_chars = max_query_chars
         self._defaults = defaults
+        self._generators = generators
+        self._data_dir = data_dir
 
     def register(self, server: grpc.aio.Server) -> None:
         """Lets `server` serve the calls."""
@@ -178,6 +187,35 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         verb = "would purge" if purge.dry_run else "purged"
         logger.info("%s: %s", verb, ", ".join(f"{what.count} of {table}" for table, what in purged.items()))
         return convert_cache.purge_response(purged)
+
+    async def GetInfo(
+        self, request: query_pb2.QueryServiceGetInfoRequest, context: _Context
+    ) -> query_pb2.QueryServiceGetInfoResponse:
+        """Says what this service is."""
+
+        def look(stop: Stop) -> query_pb2.QueryServiceGetInfoResponse:
+            name, problem = self._defaults.generator, ""
+            try:
+                self._generators.of(name)
+            except GeneratorUnavailable as error:
+                problem = error.message
+            info = service_info(self._data_dir)
+            return query_pb2.QueryServiceGetInfoResponse(info=info, generator=name, generator_problem=problem)
+
+        return await self._blocking(context, look)
+
+    async def WarmCache(
+        self, request: query_pb2.WarmCacheRequest, context: _Context
+    ) -> AsyncIterator[query_pb2.WarmCacheResponse]:
+        """Asks questions ahead."""
+        days = convert_cache.warm_days(request)
+        stop = _stop(context)
+        queries = list(request.queries)
+        if count := request.most_frequent:
+            queries += await self._workers.run(lambda: most_frequent(self._sessions, count, days, stop), stop)
+        asks = convert_cache.warm(request, queries, self._max_query_chars, self._defaults)
+        async for warmed in warm(self._asker, asks, stop):
+            yield convert_cache.warm_response(warmed)
 
     async def VacuumCache(
         self, request: query_pb2.VacuumCacheRequest, context: _Context

@@ -16,29 +16,27 @@ from query_service.evidence import (
     Sentence,
     by_source,
     counted_terms,
+    heading_terms,
     sentences_of,
     statements,
 )
 from query_service.generators.base import Assignment, DraftSentence, Generator
 from query_service.plan import Step
-from query_service.question import Question
+from query_service.question import Intent, Question
 from query_service.rerankers import NO_RERANKER
 from query_service.rerankers.base import Reranker, Retrieved, rerank
-from query_service.retrieving import Ranking, retrieve
+from query_service.retrieving import Ranking, Rankings, retrieve
 from query_service.stop import Stop
 from query_service.support import Context, Entailment
 from query_service.verify import Verdict, verify
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.index_store import OpenIndex
-from rag_papers.persist.retrieval_cache import RetrievalCache
 from rag_papers.retrieval.filtering import Filter
 
 _T = TypeVar("_T")
 
 NO_ANSWER = "The papers do not say."
 """The answer of an abstention."""
-
-_PASSAGE_IN_PRUNING = 0.2  # weight of the passage's score where sentences compete for room, that of coverage being 1
 
 
 class AbstainReason(StrEnum):
@@ -60,7 +58,7 @@ class Task:
     index: OpenIndex
     generator: Generator
     reranker: Reranker
-    retrieval_cache: RetrievalCache
+    rankings: Rankings
     vectors: CallVectors | None
     """None if no retrieval gives the vectors weight."""
     policy: CachePolicy
@@ -72,6 +70,22 @@ class Task:
     def counted(self, sentence: Sentence) -> frozenset[str]:
         """The terms by which a sentence is measured."""
         return counted_terms(self.question, sentence.terms, sentence.record)
+
+    def measured(self, passage: RankedPassage, sentence: Sentence) -> Evidence:
+        """A sentence as evidence, without its cosine and source."""
+        above = heading_terms(passage.record.title, passage.record.section)
+        before = sentence.before.terms if sentence.before else frozenset()
+        passage_score = passage.candidate.score
+        if self.question.intent is Intent.SUMMARIZATION:  # asked for by its title, which it need not repeat
+            passage_score = max(passage_score, self.coverage.of(above))
+        return Evidence(
+            sentence=sentence,
+            source=0,
+            passage_score=passage_score,
+            coverage=self.coverage.of(sentence.terms | above),
+            coverage_before=self.coverage.of(sentence.terms | before),
+            cosine=None,
+        )
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -98,6 +112,11 @@ class Attempt:
         return sum(len(item.sentence.quote) for item in self.evidence)
 
     @property
+    def strength(self) -> float:
+        """How well an answer may rest on the best of the evidence, in [0, 1]; 0 without any."""
+        return max((item.strength for item in statements(self.evidence)), default=0.0)
+
+    @property
     def text(self) -> str:
         """The answer."""
         return " ".join(sentence.text for sentence in self.draft) or NO_ANSWER
@@ -111,13 +130,14 @@ class Attempt:
 def _retrieve(attempt: Attempt) -> None:
     task = attempt.task
     attempt.ranking = retrieve(
-        task.retrieval_cache,
+        task.rankings,
         task.index,
         task.question.text,
         task.filter,
         task.config.search(attempt.repair),
         task.vectors,
         task.policy,
+        task.stop,
     )
 
 
@@ -157,7 +177,7 @@ def _prune(attempt: Attempt) -> None:
         list(different.values()),
         task.config.prune_max_chars,
         size=lambda item: len(item[1].quote),
-        value=lambda item: task.coverage.of(task.counted(item[1])) + _PASSAGE_IN_PRUNING * item[0].score,
+        value=lambda item: task.measured(*item).relevance,
     )
     attempt.passages = [
         dataclasses.replace(passage, sentences=tuple(sentence for _, sentence in group))
@@ -175,13 +195,7 @@ def _contextualize(attempt: Attempt) -> None:
         cosines = (vectors @ task.vectors.query(task.question.text)).tolist()
     measure = iter(cosines)
     evidence = [
-        Evidence(
-            sentence=sentence,
-            source=source,
-            passage_score=passage.score,
-            coverage=task.coverage.of(task.counted(sentence)),
-            cosine=next(measure),
-        )
+        dataclasses.replace(task.measured(passage, sentence), source=source, cosine=next(measure))
         for source, passage in enumerate(attempt.passages)
         for sentence in passage.sentences
     ]
@@ -201,7 +215,7 @@ def _generate(attempt: Attempt) -> None:
     task = attempt.task
     if not attempt.ranking.candidates:
         attempt.abstain_reason = AbstainReason.NOTHING_RETRIEVED
-    elif not any(item.is_strong for item in statements(attempt.evidence)):
+    elif not attempt.evidence or attempt.strength < task.config.abstain_threshold:
         attempt.abstain_reason = AbstainReason.WEAK_EVIDENCE
     else:
         attempt.draft = task.generator.generate(

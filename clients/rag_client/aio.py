@@ -7,6 +7,8 @@ from types import TracebackType
 from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from rag_client import calls, deadlines
 from rag_client.calls import Call
@@ -44,6 +46,16 @@ class _AsyncClient:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         await self.close()
+
+    async def is_serving(self) -> bool:
+        """Whether the service takes new calls, by gRPC's health protocol. Raises RagError if nothing answers."""
+        try:
+            response = await HealthStub(self._channel).Check(
+                HealthCheckRequest(), timeout=self._timeout or deadlines.UNARY
+            )
+        except grpc.RpcError as error:
+            raise error_of(error, self.address) from error
+        return bool(response.status == HealthCheckResponse.SERVING)
 
     async def _invoke(self, call: Call[..., Any], request: Any) -> Any:
         try:
@@ -134,6 +146,7 @@ class AsyncIngestClient(_AsyncClient):
     upload_documents = _uploading(calls.UPLOAD_DOCUMENTS)
     prepare_model = _unary(calls.PREPARE_MODEL)
     list_models = _unary(calls.LIST_MODELS)
+    get_info = _unary(calls.INGEST_INFO)
 
     async def watch_job(self, job_id: str, after_revision: int = 0) -> AsyncIterator[Job]:
         """Streams a job until it has ended; see `IngestClient.watch_job`."""
@@ -191,4 +204,6 @@ class AsyncQueryClient(_AsyncClient):
     export_session = _streamed(calls.EXPORT_SESSION)
     cache_stats = _unary(calls.CACHE_STATS)
     purge_cache = _unary(calls.PURGE_CACHE)
+    warm_cache = _streamed(calls.WARM_CACHE)
     vacuum_cache = _unary(calls.VACUUM_CACHE)
+    get_info = _unary(calls.QUERY_INFO)

@@ -7,6 +7,8 @@ from types import TracebackType
 from typing import Any, ClassVar, Concatenate, Literal, ParamSpec, Self, TypeVar
 
 import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from rag_client import calls, deadlines
 from rag_client.calls import Call
@@ -44,6 +46,14 @@ class _Client:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
+
+    def is_serving(self) -> bool:
+        """Whether the service takes new calls, by gRPC's health protocol. Raises RagError if nothing answers."""
+        try:
+            response = HealthStub(self._channel).Check(HealthCheckRequest(), timeout=self._timeout or deadlines.UNARY)
+        except grpc.RpcError as error:
+            raise error_of(error, self.address) from error
+        return bool(response.status == HealthCheckResponse.SERVING)
 
     def _invoke(self, call: Call[..., Any], request: Any) -> Any:
         try:
@@ -131,6 +141,7 @@ class IngestClient(_Client):
     upload_documents = _uploading(calls.UPLOAD_DOCUMENTS)
     prepare_model = _unary(calls.PREPARE_MODEL)
     list_models = _unary(calls.LIST_MODELS)
+    get_info = _unary(calls.INGEST_INFO)
 
     def watch_job(self, job_id: str, after_revision: int = 0) -> Iterator[Job]:
         """Streams a job until it has ended: at once if it moved beyond `after_revision`, then after each change.
@@ -195,4 +206,6 @@ class QueryClient(_Client):
     export_session = _streamed(calls.EXPORT_SESSION)
     cache_stats = _unary(calls.CACHE_STATS)
     purge_cache = _unary(calls.PURGE_CACHE)
+    warm_cache = _streamed(calls.WARM_CACHE)
     vacuum_cache = _unary(calls.VACUUM_CACHE)
+    get_info = _unary(calls.QUERY_INFO)

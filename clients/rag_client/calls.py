@@ -134,6 +134,15 @@ PREPARE_MODEL = Call(
     deadline=deadlines.PREPARE,
 )
 LIST_MODELS = Call(method="ListModels", build=requests.list_models, pick=_whole(ingest_pb2.ListModelsResponse))
+INGEST_INFO = Call(
+    method="GetInfo",
+    build=requests.ingest_info,
+    pick=_whole(ingest_pb2.IngestServiceGetInfoResponse),
+    name="get_info",
+)
+QUERY_INFO = Call(
+    method="GetInfo", build=requests.query_info, pick=_whole(query_pb2.QueryServiceGetInfoResponse), name="get_info"
+)
 ASK = Call(method="Ask", build=requests.ask, pick=_whole(query_pb2.AskResponse), deadline=deadlines.ASK)
 ASK_STREAM = Call(
     method="AskStream",
@@ -157,6 +166,12 @@ EXPORT_SESSION = Call(
 )
 CACHE_STATS = Call(method="GetCacheStats", build=requests.cache_stats, pick=_whole(query_pb2.GetCacheStatsResponse))
 PURGE_CACHE = Call(method="PurgeCache", build=requests.purge_cache, pick=_whole(query_pb2.PurgeCacheResponse))
+WARM_CACHE = Call(
+    method="WarmCache",
+    build=requests.warm_cache,
+    pick=_whole(query_pb2.WarmCacheResponse),
+    deadline=deadlines.WARM,
+)
 VACUUM_CACHE = Call(
     method="VacuumCache",
     build=requests.vacuum_cache,

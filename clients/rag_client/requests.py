@@ -107,6 +107,16 @@ def list_models() -> ingest_pb2.ListModelsRequest:
     return ingest_pb2.ListModelsRequest()
 
 
+def ingest_info() -> ingest_pb2.IngestServiceGetInfoRequest:
+    """Returns the version of the service, and what it has to work with."""
+    return ingest_pb2.IngestServiceGetInfoRequest()
+
+
+def query_info() -> query_pb2.QueryServiceGetInfoRequest:
+    """Returns the version of the service, and what it has to work with."""
+    return query_pb2.QueryServiceGetInfoRequest()
+
+
 def ask(
     query: str,
     *,
@@ -235,6 +245,23 @@ def purge_cache(
     if older_than is not None:
         request.older_than.FromTimedelta(older_than)
     return request
+
+
+def warm_cache(
+    queries: Iterable[str] = (),
+    *,
+    most_frequent: int = 0,
+    days: float | None = None,
+    corpus: str = "",
+    config: query_pb2.AskConfig | None = None,
+) -> query_pb2.WarmCacheRequest:
+    """Asks questions ahead, besides `queries` those asked most often in sessions; yields how far it has come.
+
+    Whoever stops reading before the end closes the iterator, which ends the call.
+    """
+    return query_pb2.WarmCacheRequest(
+        queries=queries, most_frequent=most_frequent, days=days, corpus=corpus, config=config
+    )
 
 
 def vacuum_cache() -> query_pb2.VacuumCacheRequest:

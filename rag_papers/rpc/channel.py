@@ -13,7 +13,7 @@ MAX_MESSAGE_BYTES = 64 << 20
 """Largest message that clients and services accept."""
 
 _IDEMPOTENT = {
-    "rag_papers.v1.IngestService": ("GetJob", "ListJobs", "ListIndexes", "GetIndex", "CancelJob"),
+    "rag_papers.v1.IngestService": ("GetJob", "ListJobs", "ListIndexes", "GetIndex", "CancelJob", "GetInfo"),
     "rag_papers.v1.QueryService": (
         "Ask",
         "AskStream",
@@ -24,6 +24,7 @@ _IDEMPOTENT = {
         "GetSession",
         "ExportSession",
         "GetCacheStats",
+        "GetInfo",
     ),
 }
 

@@ -105,6 +105,11 @@ class IngestServiceStub:
                 request_serializer=rag__papers_dot_v1_dot_ingest__pb2.ListModelsRequest.SerializeToString,
                 response_deserializer=rag__papers_dot_v1_dot_ingest__pb2.ListModelsResponse.FromString,
                 _registered_method=True)
+        self.GetInfo = channel.unary_unary(
+                '/rag_papers.v1.IngestService/GetInfo',
+                request_serializer=rag__papers_dot_v1_dot_ingest__pb2.IngestServiceGetInfoRequest.SerializeToString,
+                response_deserializer=rag__papers_dot_v1_dot_ingest__pb2.IngestServiceGetInfoResponse.FromString,
+                _registered_method=True)
 
 
 class IngestServiceServicer:
@@ -223,6 +228,13 @@ class IngestServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetInfo(self, request, context):
+        """Says which version of the service this is, and what it has to work with.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_IngestServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -295,6 +307,11 @@ def add_IngestServiceServicer_to_server(servicer, server):
                     servicer.ListModels,
                     request_deserializer=rag__papers_dot_v1_dot_ingest__pb2.ListModelsRequest.FromString,
                     response_serializer=rag__papers_dot_v1_dot_ingest__pb2.ListModelsResponse.SerializeToString,
+            ),
+            'GetInfo': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetInfo,
+                    request_deserializer=rag__papers_dot_v1_dot_ingest__pb2.IngestServiceGetInfoRequest.FromString,
+                    response_serializer=rag__papers_dot_v1_dot_ingest__pb2.IngestServiceGetInfoResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -676,6 +693,33 @@ class IngestService:
             '/rag_papers.v1.IngestService/ListModels',
             rag__papers_dot_v1_dot_ingest__pb2.ListModelsRequest.SerializeToString,
             rag__papers_dot_v1_dot_ingest__pb2.ListModelsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetInfo(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/rag_papers.v1.IngestService/GetInfo',
+            rag__papers_dot_v1_dot_ingest__pb2.IngestServiceGetInfoRequest.SerializeToString,
+            rag__papers_dot_v1_dot_ingest__pb2.IngestServiceGetInfoResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -83,6 +83,8 @@ class IngestServiceStub:
     """
     ListModels: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.ListModelsRequest, _ingest_pb2.ListModelsResponse]
     """Lists the frozen models, by name."""
+    GetInfo: _grpc.UnaryUnaryMultiCallable[_ingest_pb2.IngestServiceGetInfoRequest, _ingest_pb2.IngestServiceGetInfoResponse]
+    """Says which version of the service this is, and what it has to work with."""
 
 @_typing.type_check_only
 class IngestServiceAsyncStub(IngestServiceStub):
@@ -139,6 +141,8 @@ class IngestServiceAsyncStub(IngestServiceStub):
     """
     ListModels: _aio.UnaryUnaryMultiCallable[_ingest_pb2.ListModelsRequest, _ingest_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the frozen models, by name."""
+    GetInfo: _aio.UnaryUnaryMultiCallable[_ingest_pb2.IngestServiceGetInfoRequest, _ingest_pb2.IngestServiceGetInfoResponse]  # type: ignore[assignment]
+    """Says which version of the service this is, and what it has to work with."""
 
 class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
     """Turns directories of papers into published indexes. Errors: see ErrorReason."""
@@ -276,5 +280,13 @@ class IngestServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_ingest_pb2.ListModelsResponse, _abc.Awaitable[_ingest_pb2.ListModelsResponse]]:
         """Lists the frozen models, by name."""
+
+    @_abc_1.abstractmethod
+    def GetInfo(
+        self,
+        request: _ingest_pb2.IngestServiceGetInfoRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_ingest_pb2.IngestServiceGetInfoResponse, _abc.Awaitable[_ingest_pb2.IngestServiceGetInfoResponse]]:
+        """Says which version of the service this is, and what it has to work with."""
 
 def add_IngestServiceServicer_to_server(servicer: IngestServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -157,6 +157,7 @@ class AskConfig(_message.Message):
     SEED_FIELD_NUMBER: _builtins.int
     RERANKER_FIELD_NUMBER: _builtins.int
     EXACT_FIELD_NUMBER: _builtins.int
+    ABSTAIN_THRESHOLD_FIELD_NUMBER: _builtins.int
     top_k_first: _builtins.int
     """Passages to retrieve, 1 to 1000. Default 12."""
     rerank_top_k: _builtins.int
@@ -200,6 +201,11 @@ class AskConfig(_message.Message):
     """true scores the vectors of all passages; false lets the approximate index, which corpora beyond a size have, choose
     which to score, so that a passage that belongs among the best may now and then be missing. Default: false.
     """
+    abstain_threshold: _builtins.float
+    """An answer is given only where the best sentence of the context is at least this strong, 0 to 1; otherwise the papers
+    are taken not to say. 0 never abstains while anything is found. Default: the service's setting RAG_ABSTAIN_THRESHOLD,
+    whose help says how many questions with and without an answer stay below; 0.46 unless set.
+    """
     def __init__(
         self,
         *,
@@ -220,11 +226,14 @@ class AskConfig(_message.Message):
         seed: _builtins.int | None = ...,
         reranker: _builtins.str | None = ...,
         exact: _builtins.bool | None = ...,
+        abstain_threshold: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold", "_bm25_weight", b"_bm25_weight", "_bm25_weight_on_repair", b"_bm25_weight_on_repair", "_context_max_chars", b"_context_max_chars", "_exact", b"_exact", "_generator", b"_generator", "_max_repairs", b"_max_repairs", "_prune_max_chars", b"_prune_max_chars", "_prune_min_overlap", b"_prune_min_overlap", "_rerank_top_k", b"_rerank_top_k", "_reranker", b"_reranker", "_seed", b"_seed", "_temperature", b"_temperature", "_temperature_on_repair", b"_temperature_on_repair", "_top_k_first", b"_top_k_first", "_vector_weight", b"_vector_weight", "_vector_weight_on_repair", b"_vector_weight_on_repair", "accept_threshold", b"accept_threshold", "bm25_weight", b"bm25_weight", "bm25_weight_on_repair", b"bm25_weight_on_repair", "context_max_chars", b"context_max_chars", "exact", b"exact", "generator", b"generator", "max_repairs", b"max_repairs", "prune_max_chars", b"prune_max_chars", "prune_min_overlap", b"prune_min_overlap", "rerank_top_k", b"rerank_top_k", "reranker", b"reranker", "seed", b"seed", "temperature", b"temperature", "temperature_on_repair", b"temperature_on_repair", "top_k_first", b"top_k_first", "vector_weight", b"vector_weight", "vector_weight_on_repair", b"vector_weight_on_repair"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_abstain_threshold", b"_abstain_threshold", "_accept_threshold", b"_accept_threshold", "_bm25_weight", b"_bm25_weight", "_bm25_weight_on_repair", b"_bm25_weight_on_repair", "_context_max_chars", b"_context_max_chars", "_exact", b"_exact", "_generator", b"_generator", "_max_repairs", b"_max_repairs", "_prune_max_chars", b"_prune_max_chars", "_prune_min_overlap", b"_prune_min_overlap", "_rerank_top_k", b"_rerank_top_k", "_reranker", b"_reranker", "_seed", b"_seed", "_temperature", b"_temperature", "_temperature_on_repair", b"_temperature_on_repair", "_top_k_first", b"_top_k_first", "_vector_weight", b"_vector_weight", "_vector_weight_on_repair", b"_vector_weight_on_repair", "abstain_threshold", b"abstain_threshold", "accept_threshold", b"accept_threshold", "bm25_weight", b"bm25_weight", "bm25_weight_on_repair", b"bm25_weight_on_repair", "context_max_chars", b"context_max_chars", "exact", b"exact", "generator", b"generator", "max_repairs", b"max_repairs", "prune_max_chars", b"prune_max_chars", "prune_min_overlap", b"prune_min_overlap", "rerank_top_k", b"rerank_top_k", "reranker", b"reranker", "seed", b"seed", "temperature", b"temperature", "temperature_on_repair", b"temperature_on_repair", "top_k_first", b"top_k_first", "vector_weight", b"vector_weight", "vector_weight_on_repair", b"vector_weight_on_repair"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold", "_bm25_weight", b"_bm25_weight", "_bm25_weight_on_repair", b"_bm25_weight_on_repair", "_context_max_chars", b"_context_max_chars", "_exact", b"_exact", "_generator", b"_generator", "_max_repairs", b"_max_repairs", "_prune_max_chars", b"_prune_max_chars", "_prune_min_overlap", b"_prune_min_overlap", "_rerank_top_k", b"_rerank_top_k", "_reranker", b"_reranker", "_seed", b"_seed", "_temperature", b"_temperature", "_temperature_on_repair", b"_temperature_on_repair", "_top_k_first", b"_top_k_first", "_vector_weight", b"_vector_weight", "_vector_weight_on_repair", b"_vector_weight_on_repair", "accept_threshold", b"accept_threshold", "bm25_weight", b"bm25_weight", "bm25_weight_on_repair", b"bm25_weight_on_repair", "context_max_chars", b"context_max_chars", "exact", b"exact", "generator", b"generator", "max_repairs", b"max_repairs", "prune_max_chars", b"prune_max_chars", "prune_min_overlap", b"prune_min_overlap", "rerank_top_k", b"rerank_top_k", "reranker", b"reranker", "seed", b"seed", "temperature", b"temperature", "temperature_on_repair", b"temperature_on_repair", "top_k_first", b"top_k_first", "vector_weight", b"vector_weight", "vector_weight_on_repair", b"vector_weight_on_repair"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_abstain_threshold", b"_abstain_threshold", "_accept_threshold", b"_accept_threshold", "_bm25_weight", b"_bm25_weight", "_bm25_weight_on_repair", b"_bm25_weight_on_repair", "_context_max_chars", b"_context_max_chars", "_exact", b"_exact", "_generator", b"_generator", "_max_repairs", b"_max_repairs", "_prune_max_chars", b"_prune_max_chars", "_prune_min_overlap", b"_prune_min_overlap", "_rerank_top_k", b"_rerank_top_k", "_reranker", b"_reranker", "_seed", b"_seed", "_temperature", b"_temperature", "_temperature_on_repair", b"_temperature_on_repair", "_top_k_first", b"_top_k_first", "_vector_weight", b"_vector_weight", "_vector_weight_on_repair", b"_vector_weight_on_repair", "abstain_threshold", b"abstain_threshold", "accept_threshold", b"accept_threshold", "bm25_weight", b"bm25_weight", "bm25_weight_on_repair", b"bm25_weight_on_repair", "context_max_chars", b"context_max_chars", "exact", b"exact", "generator", b"generator", "max_repairs", b"max_repairs", "prune_max_chars", b"prune_max_chars", "prune_min_overlap", b"prune_min_overlap", "rerank_top_k", b"rerank_top_k", "reranker", b"reranker", "seed", b"seed", "temperature", b"temperature", "temperature_on_repair", b"temperature_on_repair", "top_k_first", b"top_k_first", "vector_weight", b"vector_weight", "vector_weight_on_repair", b"vector_weight_on_repair"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__abstain_threshold: _TypeAlias = _typing.Literal["abstain_threshold"]  # noqa: Y015
+    _WhichOneofArgType__abstain_threshold: _TypeAlias = _typing.Literal["_abstain_threshold", b"_abstain_threshold"]  # noqa: Y015
     _WhichOneofReturnType__accept_threshold: _TypeAlias = _typing.Literal["accept_threshold"]  # noqa: Y015
     _WhichOneofArgType__accept_threshold: _TypeAlias = _typing.Literal["_accept_threshold", b"_accept_threshold"]  # noqa: Y015
     _WhichOneofReturnType__bm25_weight: _TypeAlias = _typing.Literal["bm25_weight"]  # noqa: Y015
@@ -259,6 +268,8 @@ class AskConfig(_message.Message):
     _WhichOneofArgType__vector_weight: _TypeAlias = _typing.Literal["_vector_weight", b"_vector_weight"]  # noqa: Y015
     _WhichOneofReturnType__vector_weight_on_repair: _TypeAlias = _typing.Literal["vector_weight_on_repair"]  # noqa: Y015
     _WhichOneofArgType__vector_weight_on_repair: _TypeAlias = _typing.Literal["_vector_weight_on_repair", b"_vector_weight_on_repair"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__abstain_threshold) -> _WhichOneofReturnType__abstain_threshold | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__accept_threshold) -> _WhichOneofReturnType__accept_threshold | None: ...
     @_typing.overload
@@ -461,6 +472,7 @@ class AskResponse(_message.Message):
     TRACE_ID_FIELD_NUMBER: _builtins.int
     CORPUS_FIELD_NUMBER: _builtins.int
     STEPS_SKIPPED_FIELD_NUMBER: _builtins.int
+    EVIDENCE_STRENGTH_FIELD_NUMBER: _builtins.int
     SESSION_ID_FIELD_NUMBER: _builtins.int
     TURN_FIELD_NUMBER: _builtins.int
     RESOLVED_QUERY_FIELD_NUMBER: _builtins.int
@@ -489,6 +501,11 @@ class AskResponse(_message.Message):
     """Id of this call in the service's log."""
     corpus: _builtins.str
     """The corpus that was answered from."""
+    evidence_strength: _builtins.float
+    """How well an answer may rest on the best sentence of the context, 0 to 1: the geometric mean of its cosine, its coverage
+    of the question and its passage's score. Below config.abstain_threshold the answer is an abstention. The passages of an
+    abstention are in `sources` all the same.
+    """
     session_id: _builtins.str
     """The session that the question is a turn of; empty if none."""
     turn: _builtins.int
@@ -559,6 +576,7 @@ class AskResponse(_message.Message):
         trace_id: _builtins.str = ...,
         corpus: _builtins.str = ...,
         steps_skipped: _abc.Iterable[_builtins.str] | None = ...,
+        evidence_strength: _builtins.float = ...,
         session_id: _builtins.str = ...,
         turn: _builtins.int = ...,
         resolved_query: _builtins.str = ...,
@@ -566,7 +584,7 @@ class AskResponse(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["cache", b"cache", "config", b"config"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstain_reason", b"abstain_reason", "accepted", b"accepted", "answer", b"answer", "cache", b"cache", "config", b"config", "context_chars", b"context_chars", "corpus", b"corpus", "corpus_id", b"corpus_id", "generator", b"generator", "intent", b"intent", "issues", b"issues", "path", b"path", "query_parts", b"query_parts", "repair_used", b"repair_used", "resolved_query", b"resolved_query", "score", b"score", "sentences", b"sentences", "session_id", b"session_id", "sources", b"sources", "status", b"status", "steps_skipped", b"steps_skipped", "timings_ms", b"timings_ms", "trace_id", b"trace_id", "turn", b"turn"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["abstain_reason", b"abstain_reason", "accepted", b"accepted", "answer", b"answer", "cache", b"cache", "config", b"config", "context_chars", b"context_chars", "corpus", b"corpus", "corpus_id", b"corpus_id", "evidence_strength", b"evidence_strength", "generator", b"generator", "intent", b"intent", "issues", b"issues", "path", b"path", "query_parts", b"query_parts", "repair_used", b"repair_used", "resolved_query", b"resolved_query", "score", b"score", "sentences", b"sentences", "session_id", b"session_id", "sources", b"sources", "status", b"status", "steps_skipped", b"steps_skipped", "timings_ms", b"timings_ms", "trace_id", b"trace_id", "turn", b"turn"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1717,3 +1735,144 @@ class VacuumCacheResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___VacuumCacheResponse: _TypeAlias = VacuumCacheResponse  # noqa: Y015
+
+@_typing.final
+class QueryServiceGetInfoRequest(_message.Message):
+    """Request of QueryService.GetInfo."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryServiceGetInfoRequest: _TypeAlias = QueryServiceGetInfoRequest  # noqa: Y015
+
+@_typing.final
+class QueryServiceGetInfoResponse(_message.Message):
+    """Response of QueryService.GetInfo."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INFO_FIELD_NUMBER: _builtins.int
+    GENERATOR_FIELD_NUMBER: _builtins.int
+    GENERATOR_PROBLEM_FIELD_NUMBER: _builtins.int
+    generator: _builtins.str
+    """The generator of questions that name none."""
+    generator_problem: _builtins.str
+    """Why that generator cannot be used as it is set up; empty if it can. Its endpoint is not asked."""
+    @_builtins.property
+    def info(self) -> _resources_pb2.ServiceInfo:
+        """The service."""
+
+    def __init__(
+        self,
+        *,
+        info: _resources_pb2.ServiceInfo | None = ...,
+        generator: _builtins.str = ...,
+        generator_problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["info", b"info"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["generator", b"generator", "generator_problem", b"generator_problem", "info", b"info"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QueryServiceGetInfoResponse: _TypeAlias = QueryServiceGetInfoResponse  # noqa: Y015
+
+@_typing.final
+class WarmCacheRequest(_message.Message):
+    """Request of WarmCache. At least one question."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERIES_FIELD_NUMBER: _builtins.int
+    MOST_FREQUENT_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    CORPUS_FIELD_NUMBER: _builtins.int
+    CONFIG_FIELD_NUMBER: _builtins.int
+    most_frequent: _builtins.int
+    """Besides them so many of the questions that were asked most often in sessions, 0 to 10,000; those that were completed from
+    their session's history are left out. Default 0.
+    """
+    days: _builtins.float
+    """Over how many of the last days these are counted, more than 0 and at most 36,500. Default 7."""
+    corpus: _builtins.str
+    """The corpus to answer from; empty: the one published last."""
+    @_builtins.property
+    def queries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Questions, each as `query` of AskRequest; at most 10,000. One that is given twice is asked once."""
+
+    @_builtins.property
+    def config(self) -> Global___AskConfig:
+        """Settings, as in AskRequest: an answer is stored under them alone."""
+
+    def __init__(
+        self,
+        *,
+        queries: _abc.Iterable[_builtins.str] | None = ...,
+        most_frequent: _builtins.int = ...,
+        days: _builtins.float | None = ...,
+        corpus: _builtins.str = ...,
+        config: Global___AskConfig | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_days", b"_days", "config", b"config", "days", b"days"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_days", b"_days", "config", b"config", "corpus", b"corpus", "days", b"days", "most_frequent", b"most_frequent", "queries", b"queries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__days: _TypeAlias = _typing.Literal["days"]  # noqa: Y015
+    _WhichOneofArgType__days: _TypeAlias = _typing.Literal["_days", b"_days"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__days) -> _WhichOneofReturnType__days | None: ...
+
+Global___WarmCacheRequest: _TypeAlias = WarmCacheRequest  # noqa: Y015
+
+@_typing.final
+class WarmCacheResponse(_message.Message):
+    """One message of WarmCache. stored + revalidated + generated + failed questions are done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
+    REVALIDATED_FIELD_NUMBER: _builtins.int
+    GENERATED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """Questions to ask."""
+    stored: _builtins.int
+    """Questions whose answer was stored already."""
+    revalidated: _builtins.int
+    """Questions for which another version's text is reused: ANSWER_ORIGIN_REVALIDATED."""
+    generated: _builtins.int
+    """Questions that were answered anew."""
+    failed: _builtins.int
+    """Questions that could not be answered; they do not end the call."""
+    query: _builtins.str
+    """The question asked last; empty in the first message."""
+    failure: _builtins.str
+    """Why it failed; empty if it did not."""
+    def __init__(
+        self,
+        *,
+        total: _builtins.int = ...,
+        stored: _builtins.int = ...,
+        revalidated: _builtins.int = ...,
+        generated: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        query: _builtins.str = ...,
+        failure: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "failure", b"failure", "generated", b"generated", "query", b"query", "revalidated", b"revalidated", "stored", b"stored", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WarmCacheResponse: _TypeAlias = WarmCacheResponse  # noqa: Y015

@@ -777,6 +777,40 @@ class CacheInfo(_message.Message):
 Global___CacheInfo: _TypeAlias = CacheInfo  # noqa: Y015
 
 @_typing.final
+class ServiceInfo(_message.Message):
+    """A running service, for those who look after it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    DATA_DIR_FIELD_NUMBER: _builtins.int
+    DISK_FREE_BYTES_FIELD_NUMBER: _builtins.int
+    DISK_TOTAL_BYTES_FIELD_NUMBER: _builtins.int
+    version: _builtins.str
+    """Version of the package that it runs."""
+    data_dir: _builtins.str
+    """The data directory on the service's machine, absolute, links resolved."""
+    disk_free_bytes: _builtins.int
+    """Space on the file system of the data directory that the service may still use, bytes."""
+    disk_total_bytes: _builtins.int
+    """Size of that file system, bytes."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.str = ...,
+        data_dir: _builtins.str = ...,
+        disk_free_bytes: _builtins.int = ...,
+        disk_total_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_dir", b"data_dir", "disk_free_bytes", b"disk_free_bytes", "disk_total_bytes", b"disk_total_bytes", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ServiceInfo: _TypeAlias = ServiceInfo  # noqa: Y015
+
+@_typing.final
 class Model(_message.Message):
     """A frozen embedding model: what QueryService computes vectors with."""
 

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from rag_papers.errors import RagError
 from rag_papers.rpc.status import to_status
@@ -29,6 +30,9 @@ class ScriptedServer:
         self._server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
         ingest_pb2_grpc.add_IngestServiceServicer_to_server(self, self._server)
         query_pb2_grpc.add_QueryServiceServicer_to_server(self, self._server)
+        self.health = health.HealthServicer()
+        self.health.set("", health_pb2.HealthCheckResponse.SERVING)
+        health_pb2_grpc.add_HealthServicer_to_server(self.health, self._server)
         self.address = address.replace(":0", f":{self._server.add_insecure_port(address)}")
         self._server.start()
 
@@ -61,6 +65,9 @@ class ScriptedServer:
 
     def AskStream(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         return self._messages("AskStream", request, context)
+
+    def WarmCache(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        return self._messages("WarmCache", request, context)
 
     def ExportSession(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         return self._messages("ExportSession", request, context)

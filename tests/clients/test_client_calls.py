@@ -8,7 +8,7 @@ import pytest
 from rag_client import AsyncIngestClient, AsyncQueryClient, IngestClient, QueryClient, calls
 from rag_papers import errors
 from rag_papers.v1 import ingest_pb2, query_pb2
-from rag_papers.v1.resources_pb2 import JobState
+from rag_papers.v1.resources_pb2 import JobState, ServiceInfo
 from tests.clients.scripted_server import ScriptedServer, index, job, until_cancelled
 
 
@@ -270,3 +270,27 @@ def test_every_rpc_of_the_contract_has_a_call():
         query_pb2.DESCRIPTOR.services_by_name["QueryService"],
     )
     assert offered == {method.name for service in services for method in service.methods}
+
+
+def test_info_and_health_of_both_services(server):
+    info = ServiceInfo(version="1", data_dir="/srv/data")
+    server.on(
+        "GetInfo",
+        *(ingest_pb2.IngestServiceGetInfoResponse(info=info), query_pb2.QueryServiceGetInfoResponse(info=info)) * 2,
+    )
+
+    async def asyncio_clients() -> None:
+        async with AsyncIngestClient(server.address) as ingest, AsyncQueryClient(server.address) as query:
+            for client in (ingest, query):
+                assert (await client.get_info()).info == info
+                assert await client.is_serving()
+
+    with IngestClient(server.address) as ingest, QueryClient(server.address) as query:
+        for client in (ingest, query):
+            assert client.get_info().info == info
+            assert client.is_serving()
+        asyncio.run(asyncio_clients())
+        server.stop()
+        for client in (ingest, query):
+            with pytest.raises(errors.Unreachable):
+                client.is_serving()

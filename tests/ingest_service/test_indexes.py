@@ -5,6 +5,7 @@ from pathlib import Path
 import grpc
 import pytest
 
+from rag_papers import __version__
 from rag_papers.persist.index_store import manifest_bytes
 from rag_papers.v1 import ingest_pb2 as pb
 from rag_papers.v1 import resources_pb2 as rpb
@@ -97,7 +98,7 @@ def test_a_corpus_is_found_by_composed_and_decomposed_names(service: Service, ro
         assert service.indexes(corpus=name) == [index]
 
 
-@pytest.mark.parametrize("manifest", [None, b"", b"{", b"[]", b"{}", b'{"format": 2}'])
+@pytest.mark.parametrize("manifest", [None, b"", b"{", b"[]", b"{}", b'{"format": 3}'])
 def test_a_damaged_index_is_left_out_of_the_list_and_named_by_get(
     service: Service, root: Path, manifest: bytes | None
 ) -> None:
@@ -159,3 +160,9 @@ def test_ingesting_again_repairs_a_damaged_index(service: Service, root: Path, n
     assert damaged.read_bytes() == before
     assert service.index() == index
     service.tidies_up()
+
+
+def test_info_says_what_the_service_has_to_work_with(service: Service) -> None:
+    info = service.stub.GetInfo(pb.IngestServiceGetInfoRequest()).info
+    assert (info.version, info.data_dir) == (__version__, str(service.paths.indexes.parent))
+    assert 0 < info.disk_free_bytes <= info.disk_total_bytes

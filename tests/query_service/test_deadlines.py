@@ -117,7 +117,7 @@ def test_a_repair_does_not_begin_without_time_for_it(client: QueryClient, slow: 
 
 
 def test_a_repair_that_takes_too_long_is_given_up(client: QueryClient, slow: Slow) -> None:
-    config = pb.AskConfig(generator="slow", accept_threshold=1, max_repairs=3)
+    config = pb.AskConfig(generator="slow", accept_threshold=1, max_repairs=3, abstain_threshold=0)
     slow.seconds = [0.1 * TIMEOUT, 0.1 * TIMEOUT, 0.75 * TIMEOUT]
     messages = list(client.ask_stream(HARD, config=config))
     response = messages[-1].done

@@ -1,3 +1,5 @@
+import dataclasses
+
 import pytest
 
 from query_service.evidence import Coverage, Evidence, Sentence, count_words, sentences_of
@@ -72,11 +74,43 @@ def test_coverage_is_a_share_weighted_by_rarity() -> None:
 
 
 @pytest.mark.parametrize(
-    ("cosine", "coverage", "strong"),
-    [(0.8, 0.5, True), (0.1, 1.0, True), (0.8, 0.0, True), (0.3, 0.3, False), (-0.5, 1.0, False), (None, 0.5, True),
-     (None, 0.2, False)],
-)  # fmt: skip
-def test_strength_is_decided_by_bounded_values(cosine: float | None, coverage: float, strong: bool) -> None:
+    ("cosine", "coverage", "passage", "strength"),
+    [
+        (0.8, 0.5, 0.4, 0.16 ** (1 / 3)),
+        (1.0, 1.0, 1.0, 1.0),
+        (0.0, 1.0, 1.0, 0.0),
+        (-0.5, 1.0, 1.0, 0.0),
+        (0.9, 0.0, 0.9, 0.0),
+        (1.0000001, 1.0, 1.0, 1.0),
+        (None, 0.5, 0.25, 0.125 ** (1 / 3)),
+    ],
+)
+def test_strength_is_the_geometric_mean_of_bounded_values(
+    cosine: float | None, coverage: float, passage: float, strength: float
+) -> None:
     [sentence] = sentences("Numbats eat termites every day.")
-    item = Evidence(sentence=sentence, source=1, passage_score=1.0, coverage=coverage, cosine=cosine)
-    assert item.is_strong == strong
+    item = evidence(sentence, cosine=cosine, coverage=coverage, passage=passage)
+    assert item.strength == pytest.approx(strength)
+
+
+def test_relevance_rises_with_each_of_its_parts() -> None:
+    [sentence] = sentences("Numbats eat termites every day.")
+    least = evidence(sentence, cosine=0.5, coverage=0.5, passage=0.5)
+    for part in ("cosine", "coverage", "coverage_before", "passage_score"):
+        assert dataclasses.replace(least, **{part: 0.6}).relevance > least.relevance
+
+
+def test_a_sentence_knows_the_one_before_it() -> None:
+    first, second = sentences("Numbats eat termites. They do so at noon.")
+    assert (first.before, second.before) == (None, first)
+
+
+def evidence(sentence: Sentence, *, cosine: float | None, coverage: float, passage: float) -> Evidence:
+    return Evidence(
+        sentence=sentence,
+        source=1,
+        passage_score=passage,
+        coverage=coverage,
+        coverage_before=coverage,
+        cosine=cosine,
+    )

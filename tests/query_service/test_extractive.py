@@ -14,7 +14,14 @@ def answer(question: str, *texts: str, relevance: Sequence[float] = (), strict: 
         for sentence in sentences_of(group[0]):
             coverage = relevance[number] if relevance else 0.5
             evidence.append(
-                Evidence(sentence=sentence, source=number + 1, passage_score=0.5, coverage=coverage, cosine=0.5)
+                Evidence(
+                    sentence=sentence,
+                    source=number + 1,
+                    passage_score=0.5,
+                    coverage=coverage,
+                    coverage_before=coverage,
+                    cosine=0.5,
+                )
             )
     assignment = Assignment(
         question=Question(text=question, intent=detect(question)),
@@ -78,7 +85,7 @@ def test_only_what_comes_near_the_best_is_said() -> None:
 
 def test_a_repair_is_stricter() -> None:
     texts = ("Numbats eat termites at noon.", "Numbats sleep in hollow logs.")
-    relevance = (1.0, 0.8)
+    relevance = (1.0, 0.4)
     assert len(answer("Where do numbats live?", *texts, relevance=relevance)) == 2
     assert len(answer("Where do numbats live?", *texts, relevance=relevance, strict=True)) == 1
 
@@ -93,7 +100,7 @@ def test_titles_and_the_question_itself_are_no_answers() -> None:
 def test_an_answer_has_a_bounded_number_of_sentences() -> None:
     words = "alpha bravo charlie delta echo foxtrot golf hotel india juliet kilo lima".split()
     texts = [f"Numbats {a} {b} {a}{b} in {b}land." for a, b in zip(words, reversed(words), strict=True)]
-    for intent, most in (("What are numbats?", 3), ("Why do numbats exist?", 4), ("Summarize numbats", 6)):
+    for intent, most in (("What are numbats?", 5), ("Why do numbats exist?", 5), ("Summarize numbats", 6)):
         assert 1 <= len(answer(intent, *texts)) <= most
 
 

@@ -11,6 +11,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from query_service.generators import GENERATORS
 from query_service.generators.base import Assignment, DraftSentence
 from query_service.generators.extractive import ExtractiveGenerator
+from rag_papers import __version__
 from rag_papers.persist.corpora import Corpora, Version
 from rag_papers.persist.paths import DataPaths
 from rag_papers.rpc.channel import open_channel
@@ -164,3 +165,13 @@ def test_search_is_retrieval_alone(library: Service) -> None:
     vectors = library.search("dropout", bm25_weight=0)
     assert all(source.bm25_score == 0 for source in vectors.sources)
     assert len(vectors.sources) == 6
+
+
+def test_info_says_what_the_service_has_to_work_with(serve: Callable[..., Service]) -> None:
+    service, other = serve(), serve(generator="openai")
+    response = service.stub.GetInfo(pb.QueryServiceGetInfoRequest())
+    assert (response.info.version, response.generator, response.generator_problem) == (__version__, "extractive", "")
+    assert response.info.data_dir == str(service.paths.indexes.parent)
+    assert 0 < response.info.disk_free_bytes <= response.info.disk_total_bytes
+    problem = other.stub.GetInfo(pb.QueryServiceGetInfoRequest()).generator_problem
+    assert "RAG_OPENAI_BASE_URL" in problem

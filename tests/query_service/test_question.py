@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from query_service.question import Intent, Question, detect
@@ -88,3 +90,14 @@ def test_sides_that_cannot_be_told(text: str) -> None:
 def test_long_questions_are_read_without_backtracking_for_ever(text: str) -> None:
     question = Question(text=text.strip(), intent=detect(text))
     assert len(question.sides) in (0, 2)
+
+
+def test_intents_of_questions_that_the_rules_were_not_made_from() -> None:
+    right: dict[str, list[bool]] = {"seen": [], "unseen": []}
+    for line in (Path(__file__).parent / "data" / "intents.tsv").read_text("utf-8").splitlines():
+        if not line.startswith("#"):
+            half, intent, question = line.split("\t")
+            right[half].append(detect(question) is Intent(intent))
+    assert min(map(len, right.values())) >= 75
+    assert sum(right["seen"]) / len(right["seen"]) >= 0.95
+    assert sum(right["unseen"]) / len(right["unseen"]) >= 0.9

@@ -2,7 +2,7 @@
 
 import click
 
-from rag_client.cli import ask, cache, evaluation, index, ingest, jobs, model, serve, session, upload
+from rag_client.cli import ask, cache, doctor, evaluation, index, ingest, jobs, model, serve, session, upload
 from rag_client.cli.command import Group
 from rag_papers import __version__
 
@@ -30,5 +30,6 @@ for _command in (
     session.session,
     cache.cache,
     evaluation.evaluation,
+    doctor.doctor,
 ):
     main.add_command(_command)

@@ -86,26 +86,35 @@ def _with_client(
 ) -> Callable[[Callable[Concatenate[C, bool, P], None]], Callable[..., None]]:
     def decorate(command: Callable[Concatenate[C, bool, P], None]) -> Callable[..., None]:
         @json_option
-        @click.option(
-            f"--{name}-address",
-            "address",
-            metavar="HOST:PORT",
-            envvar=f"RAG_{name.upper()}_ADDRESS",
-            show_envvar=True,
-            help=f"Where {service} is.",
-        )
+        @address_option(name, service, "address")
         @functools.wraps(command)
         def connected(
             *args: Any, address: str | None, as_json: bool, timeout: float | None = None, **kwargs: Any
         ) -> None:
-            # gRPC is not loaded yet. What it logs of broken connections is said again, in words, by the command.
-            os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+            quieten_grpc()
             with connect(address, timeout) as client:
                 command(client, as_json, *args, **kwargs)
 
         return connected if deadline is None else timeout_option(deadline, "Longest that the call may take.")(connected)
 
     return decorate
+
+
+def address_option(name: str, service: str, parameter: str) -> Callable[[F], F]:
+    """--ingest-address or --query-address, or what the environment says; passed on as `parameter`."""
+    return click.option(
+        f"--{name}-address",
+        parameter,
+        metavar="HOST:PORT",
+        envvar=f"RAG_{name.upper()}_ADDRESS",
+        show_envvar=True,
+        help=f"Where {service} is.",
+    )
+
+
+def quieten_grpc() -> None:
+    """Before gRPC is loaded: what it logs of broken connections is said again, in words, by the command."""
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 def timeout_option(default: float, help: str) -> Callable[[F], F]:
@@ -178,6 +187,12 @@ def config_options(command: F) -> Callable[..., None]:
         metavar="NAME",
         help="best-sentence, none or cross-encoder:MODEL; default: the service's setting.",
     )
+    @click.option(
+        "--abstain-threshold",
+        type=float,
+        metavar="S",
+        help="Least strength of evidence for an answer, 0 to 1; default: the service's setting.",
+    )
     @retrieval_options
     @functools.wraps(command)
     def configured(
@@ -187,6 +202,7 @@ def config_options(command: F) -> Callable[..., None]:
         vector_weight: float | None,
         exact: bool | None,
         reranker: str | None,
+        abstain_threshold: float | None,
         generator: str | None,
         **kwargs: Any,
     ) -> None:
@@ -198,6 +214,7 @@ def config_options(command: F) -> Callable[..., None]:
             vector_weight=vector_weight,
             exact=exact,
             reranker=reranker,
+            abstain_threshold=abstain_threshold,
             generator=generator,
         )
         command(*args, config=config, **kwargs)

@@ -16,7 +16,7 @@ from rag_client.cli.supervisor import End, Supervisor
 _SERVICES = {"IngestService": "ingest_service", "QueryService": "query_service"}
 
 # The services' own code comes with every install; what it needs comes with the extra alone.
-_NEEDED = (*_SERVICES.values(), "grpc_health", "numpy")
+_NEEDED = (*_SERVICES.values(), "grpc_reflection", "numpy")
 
 _MARGIN_SECONDS = 5.0
 """How much longer than its drain a service may take to end."""
