@@ -15,13 +15,11 @@ from query_service.generators.base import Generator
 from query_service.question import Intent, Question
 from query_service.rerankers import Rerankers
 from query_service.rerankers.base import Reranker
-from query_service.retrieving import CacheUse
+from query_service.retrieving import CacheUse, Rankings
 from query_service.running import run
 from query_service.steps import Task
 from query_service.stop import Stop
 from rag_papers.persist.caching import CachePolicy
-from rag_papers.persist.retrieval_cache import RetrievalCache
-from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.retrieval.filtering import Filter
 
 PIPELINE = "4"
@@ -84,14 +82,14 @@ class Answerer:
         rerankers: Rerankers,
         generators: Generators,
         entailment: EntailmentByName,
-        store: SqliteStore,
+        rankings: Rankings,
     ) -> None:
         self._catalog = catalog
         self._encoders = encoders
         self._rerankers = rerankers
         self._generators = generators
         self._entailment = entailment
-        self._retrieval = RetrievalCache(store)
+        self._rankings = rankings
 
     def means(self, ask: Ask) -> Means:
         """What `ask` is answered with, as things stand. Raises RagError."""
@@ -130,7 +128,7 @@ class Answerer:
             index=index,
             generator=means.generator,
             reranker=means.reranker,
-            retrieval_cache=self._retrieval,
+            rankings=self._rankings,
             vectors=CallVectors(self._encoders, index.manifest, policy, stop) if ask.config.uses_vectors else None,
             policy=policy,
             coverage=Coverage(question.terms, index.bm25.idf),

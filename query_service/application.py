@@ -15,6 +15,7 @@ from query_service.encoders import Encoders
 from query_service.entailment import EntailmentByName
 from query_service.generators import GENERATORS, Generators
 from query_service.rerankers import Rerankers
+from query_service.retrieving import Rankings
 from query_service.searching import Searcher
 from query_service.servicer import SERVICE_NAME, QueryServicer
 from query_service.verifying import Verifier
@@ -52,7 +53,9 @@ class QueryApplication(Application):
         self._sessions = SessionStore(self._sessions_database)
         self._corpora = Corpora(paths.corpora)
         self._catalog = Catalog(self._corpora, paths.indexes)
-        self._encoders = Encoders(self._store, ModelStore(paths.models))
+        self._claims = Claims(paths.claims)
+        self._rankings = Rankings(self._store, self._claims)
+        self._encoders = Encoders(self._store, ModelStore(paths.models), self._claims)
         self._rerankers = Rerankers()
         self._generators = Generators(settings)
         self._entailment = EntailmentByName(settings.entailment)
@@ -61,7 +64,6 @@ class QueryApplication(Application):
             generator=settings.generator,
             abstain_threshold=settings.abstain_threshold,
         )
-        self._claims = Claims(paths.claims)
         self._workers = Workers(settings.query_threads)
 
     async def start(self, server: grpc.aio.Server) -> None:
@@ -72,7 +74,7 @@ class QueryApplication(Application):
             rerankers=self._rerankers,
             generators=self._generators,
             entailment=self._entailment,
-            store=self._store,
+            rankings=self._rankings,
         )
         servicer = QueryServicer(
             asker=Asker(
@@ -82,7 +84,7 @@ class QueryApplication(Application):
                 workers=self._workers,
                 encode=answer_bytes,
             ),
-            searcher=Searcher(self._catalog, self._encoders, self._store),
+            searcher=Searcher(self._catalog, self._encoders, self._rankings),
             verifier=Verifier(answerer, self._entailment),
             caches=Caches(self._store, self._corpora),
             sessions=self._sessions,

@@ -8,10 +8,13 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from query_service.flights import Flights
 from query_service.stop import Stop
 from rag_papers.errors import ModelMismatch, ModelUnavailable
 from rag_papers.persist.caching import CachePolicy
+from rag_papers.persist.claims import Claims
 from rag_papers.persist.embedding_cache import CachingEncoder
+from rag_papers.persist.hashing import digest
 from rag_papers.persist.index_store import Manifest
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.sqlite_store import SqliteStore
@@ -32,9 +35,11 @@ logger = logging.getLogger(__name__)
 class Encoders:
     """The encoders that indexes were built with. Safe to use from several threads."""
 
-    def __init__(self, store: SqliteStore, models: ModelStore) -> None:
+    def __init__(self, store: SqliteStore, models: ModelStore, claims: Claims | None = None) -> None:
         self._store = store
         self._models = models
+        self.queries = Flights[npt.NDArray[np.float32]](claims)
+        """The queries that are being embedded: of equal ones at once, one is."""
         self._lock = threading.Lock()
         self._opened: dict[str, tuple[int, CachingEncoder]] = {}
 
@@ -107,6 +112,7 @@ class CallVectors:
         self._policy = policy
         self._stop = stop
         self._known: dict[str, npt.NDArray[np.float32]] = {}
+        self._queries: dict[str, npt.NDArray[np.float32]] = {}
         self.query_parts = 0
         """Parts that the query was embedded in; 0 before it was."""
         self.hits = 0
@@ -126,9 +132,22 @@ class CallVectors:
 
     def query(self, query: str) -> npt.NDArray[np.float32]:
         """(dim,), L2-normalised: of a query longer than the encoder's window the mean of its parts' vectors."""
-        encoder = self._encoders.of(self._manifest).encoder
-        parts = _parts(encoder, query)
-        self.query_parts = len(parts)
+        if query not in self._queries:
+            encoder = self._encoders.of(self._manifest).encoder
+            parts = _parts(encoder, query)
+            self.query_parts = len(parts)
+            self._queries[query] = self._shared(encoder, parts) if self._policy.write else self._mean(parts)
+        return self._queries[query]
+
+    def _shared(self, encoder: Encoder, parts: list[str]) -> npt.NDArray[np.float32]:
+        """The vector of a query in `parts`, which another call may be embedding just now."""
+        key = digest(["query", encoder.identity, tuple(parts), self._policy.read])
+        vector, own = self._encoders.queries.run(key, self._stop, lambda: self._mean(parts))
+        if not own:
+            self.hits += len(parts)
+        return vector
+
+    def _mean(self, parts: Sequence[str]) -> npt.NDArray[np.float32]:
         mean = self._embedded(parts).mean(axis=0)
         length = float(np.linalg.norm(mean))
         return np.asarray(mean / length if length else mean, np.float32)

@@ -27,7 +27,8 @@ _LONGEST_PAUSE = 0.02  # seconds between two looks at another process's claim, o
 class Flights(Generic[_T]):
     """The work that is under way, by key. Safe to use from several threads."""
 
-    def __init__(self, claims: Claims) -> None:
+    def __init__(self, claims: Claims | None) -> None:
+        """Without `claims` other processes have nothing to do with it."""
         self._claims = claims
         self._lock = threading.Lock()
         self._under_way: dict[bytes, Future[_T | None]] = {}
@@ -92,7 +93,8 @@ class Flights(Generic[_T]):
         try:
             yield
         finally:
-            self._claims.release(key)
+            if self._claims:
+                self._claims.release(key)
             with self._lock:
                 del self._under_way[key]
             if not flight.done():
@@ -101,6 +103,6 @@ class Flights(Generic[_T]):
     def _pauses(self, key: bytes) -> Iterator[float]:
         """How long to wait, again and again, until the work is this process's; seconds."""
         pause = _FIRST_PAUSE
-        while not self._claims.claim(key):
+        while self._claims and not self._claims.claim(key):
             yield pause
             pause = min(2 * pause, _LONGEST_PAUSE)

@@ -8,9 +8,13 @@ from typing import Self
 
 from query_service.config import SearchConfig
 from query_service.encoders import CallVectors
+from query_service.flights import Flights
+from query_service.stop import Stop
 from rag_papers.persist.caching import CachePolicy
+from rag_papers.persist.claims import Claims
 from rag_papers.persist.index_store import OpenIndex
 from rag_papers.persist.retrieval_cache import RetrievalCache, RetrievalKey
+from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.retrieval.filtering import Filter
 from rag_papers.retrieval.fusion import Candidate
 from rag_papers.retrieval.search import search
@@ -56,18 +60,27 @@ class CacheUse:
         )
 
 
+class Rankings:
+    """The retrieval cache, and the rankings that are being made: of equal ones at once, one is."""
+
+    def __init__(self, store: SqliteStore, claims: Claims | None = None) -> None:
+        self.cache = RetrievalCache(store)
+        self.flights = Flights[Ranking](claims)
+
+
 def retrieve(
-    cache: RetrievalCache,
+    rankings: Rankings,
     index: OpenIndex,
     query: str,
     filter: Filter,
     config: SearchConfig,
     vectors: CallVectors | None,
     policy: CachePolicy,
+    stop: Stop,
 ) -> Ranking:
     """The best passages for `query` that `filter` lets through; the query is normalised.
 
-    `vectors` is needed only where they have weight.
+    `vectors` is needed only where they have weight. Raises DeadlineExceeded.
     """
     approximate = approximately(index, filter, config.exact)
     key = RetrievalKey(
@@ -79,26 +92,42 @@ def retrieve(
         vector_weight=float(config.vector_weight),
         approximate=approximate,
     )
-    stored = cache.get(key) if policy.read else None
-    if stored and _fits(stored.candidates, index, config.top_k):
-        return Ranking(
-            candidates=stored.candidates, hit=True, age_ms=age_ms(stored.created), query_parts=stored.query_parts
+    stored = _stored(rankings, key, index) if policy.read else None
+    if stored:
+        return stored
+
+    def make() -> Ranking:
+        if policy.read and (stored := _stored(rankings, key, index)):  # by another process meanwhile
+            return stored
+        used = vectors if config.vector_weight else None
+        candidates = search(
+            index,
+            query,
+            used.query(query) if used else None,
+            bm25_weight=config.bm25_weight,
+            vector_weight=config.vector_weight,
+            top_k=config.top_k,
+            among=index.positions(filter) if filter else None,
+            exact=not approximate,
         )
-    used = vectors if config.vector_weight else None
-    candidates = search(
-        index,
-        query,
-        used.query(query) if used else None,
-        bm25_weight=config.bm25_weight,
-        vector_weight=config.vector_weight,
-        top_k=config.top_k,
-        among=index.positions(filter) if filter else None,
-        exact=not approximate,
+        query_parts = used.query_parts if used else 0
+        if policy.write:
+            rankings.cache.put(key, candidates, query_parts)
+        return Ranking(candidates=candidates, hit=False, age_ms=0, query_parts=query_parts)
+
+    if not policy.write:
+        return make()
+    made, own = rankings.flights.run(key.digest() + bytes([policy.read]), stop, make)
+    return made if own else dataclasses.replace(made, hit=True)
+
+
+def _stored(rankings: Rankings, key: RetrievalKey, index: OpenIndex) -> Ranking | None:
+    stored = rankings.cache.get(key)
+    if not stored or not _fits(stored.candidates, index, key.top_k):
+        return None
+    return Ranking(
+        candidates=stored.candidates, hit=True, age_ms=age_ms(stored.created), query_parts=stored.query_parts
     )
-    query_parts = used.query_parts if used else 0
-    if policy.write:
-        cache.put(key, candidates, query_parts)
-    return Ranking(candidates=candidates, hit=False, age_ms=0, query_parts=query_parts)
 
 
 def approximately(index: OpenIndex, filter: Filter, exact: bool) -> bool:

@@ -7,12 +7,10 @@ from collections.abc import Mapping, Sequence
 from query_service.catalog import Catalog
 from query_service.config import SearchConfig
 from query_service.encoders import CallVectors, Encoders
-from query_service.retrieving import CacheUse, retrieve
+from query_service.retrieving import CacheUse, Rankings, retrieve
 from query_service.stop import Stop
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.index_store import PassageRecord
-from rag_papers.persist.retrieval_cache import RetrievalCache
-from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.retrieval.filtering import Filter
 from rag_papers.retrieval.fusion import Candidate
 
@@ -46,10 +44,10 @@ class Found:
 class Searcher:
     """Finds passages. Safe to use from several threads."""
 
-    def __init__(self, catalog: Catalog, encoders: Encoders, store: SqliteStore) -> None:
+    def __init__(self, catalog: Catalog, encoders: Encoders, rankings: Rankings) -> None:
         self._catalog = catalog
         self._encoders = encoders
-        self._cache = RetrievalCache(store)
+        self._rankings = rankings
 
     def search(self, search: Search, stop: Stop) -> Found:
         """The passages. Raises RagError."""
@@ -59,7 +57,7 @@ class Searcher:
         policy = opened.caching(search.policy)
         vectors = CallVectors(self._encoders, index.manifest, policy, stop) if search.config.vector_weight else None
         start = time.perf_counter()
-        ranking = retrieve(self._cache, index, search.query, search.filter, search.config, vectors, policy)
+        ranking = retrieve(self._rankings, index, search.query, search.filter, search.config, vectors, policy, stop)
         retrieved = time.perf_counter()
         return Found(
             passages=[(candidate, index.passage(candidate.position)) for candidate in ranking.candidates],

@@ -25,13 +25,12 @@ from query_service.plan import Step
 from query_service.question import Intent, Question
 from query_service.rerankers import NO_RERANKER
 from query_service.rerankers.base import Reranker, Retrieved, rerank
-from query_service.retrieving import Ranking, retrieve
+from query_service.retrieving import Ranking, Rankings, retrieve
 from query_service.stop import Stop
 from query_service.support import Context, Entailment
 from query_service.verify import Verdict, verify
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.index_store import OpenIndex
-from rag_papers.persist.retrieval_cache import RetrievalCache
 from rag_papers.retrieval.filtering import Filter
 
 _T = TypeVar("_T")
@@ -59,7 +58,7 @@ class Task:
     index: OpenIndex
     generator: Generator
     reranker: Reranker
-    retrieval_cache: RetrievalCache
+    rankings: Rankings
     vectors: CallVectors | None
     """None if no retrieval gives the vectors weight."""
     policy: CachePolicy
@@ -131,13 +130,14 @@ class Attempt:
 def _retrieve(attempt: Attempt) -> None:
     task = attempt.task
     attempt.ranking = retrieve(
-        task.retrieval_cache,
+        task.rankings,
         task.index,
         task.question.text,
         task.filter,
         task.config.search(attempt.repair),
         task.vectors,
         task.policy,
+        task.stop,
     )
 
 

@@ -60,6 +60,7 @@ class CacheDatabase:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._name = str(path)
         self._own = _Own()
         self._connections: list[tuple[int, sqlite3.Connection]] = []
         self._lock = threading.Lock()
@@ -110,7 +111,7 @@ class CacheDatabase:
         # A connection belongs to one thread of one process, and to the file that lies at the path now: another process
         # may have set aside, or somebody deleted, the one that it was made for.
         own = self._own
-        if own.connection is None or own.process != os.getpid() or own.file != file_id(self.path) or self._closed:
+        if own.connection is None or own.process != os.getpid() or own.file != file_id(self._name) or self._closed:
             return self._reconnect()
         return own.connection
 
@@ -229,10 +230,10 @@ def _move(path: Path, target: Path) -> None:
             source.rename(place)
 
 
-def file_id(path: Path) -> _FileId:
+def file_id(path: Path | str) -> _FileId:
     """Tells a file from another one at the same path; None if there is none."""
     try:
-        stat = os.stat(path)  # noqa: PTH116 - at every read, and Path.stat takes twice as long
+        stat = os.stat(path)  # noqa: PTH116 - at every read, and a Path takes twice as long
     except OSError:
         return None
     return stat.st_dev, stat.st_ino

@@ -1,6 +1,7 @@
 """The statements of the cache database, each over a connection; those that change anything are for a transaction."""
 
 import dataclasses
+import functools
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -10,18 +11,11 @@ from rag_papers.persist.cache_schema import CacheTable, checksum, recount
 BATCH_ROWS = 500
 """Rows changed in one transaction by what changes many: others that write wait no longer than this takes."""
 
-_KEYS_PER_SELECT = (1, 16, 128, 1024)  # few statements, so that all of them stay prepared
+_KEYS_PER_SELECT = (16, 128, 1024)  # few statements, so that all of them stay prepared
+Row = tuple[bytes, bytes, int, float, float]
+"""An entry: key, value, CRC, when it was written and when it was used last."""
+
 _SIZE = "length(key) + length(value)"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Row:
-    """An entry that is whole."""
-
-    key: bytes
-    value: bytes
-    created: float
-    accessed: float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,24 +28,26 @@ class Selection:
     """Those written before then alone, seconds since the epoch."""
 
 
-def select(connection: sqlite3.Connection, table: CacheTable, keys: Sequence[bytes]) -> Iterator[Row | bytes]:
-    """The entries under `keys` that exist; of one that is damaged the key."""
+def select(connection: sqlite3.Connection, table: CacheTable, keys: Sequence[bytes]) -> Iterator[Row]:
+    """The entries under `keys` that exist."""
     start = 0
     while start < len(keys):
-        size = next((size for size in _KEYS_PER_SELECT if size >= len(keys) - start), _KEYS_PER_SELECT[-1])
+        left = len(keys) - start
+        size = 1 if left == 1 else next((size for size in _KEYS_PER_SELECT if size >= left), _KEYS_PER_SELECT[-1])
         part: list[bytes | None] = [*keys[start : start + size]]
         start += size
-        marks = ",".join("?" * size)
-        rows = connection.execute(
-            f"SELECT key, value, crc, created, accessed FROM {table} WHERE key IN ({marks})",
-            part + [None] * (size - len(part)),
-        )
-        for key, value, crc, created, accessed in rows:
-            times = isinstance(created, float) and isinstance(accessed, float)
-            if times and isinstance(value, bytes) and checksum(key, value) == crc:
-                yield Row(key=key, value=value, created=created, accessed=accessed)
-            else:
-                yield key
+        yield from connection.execute(_select(table, size), part + [None] * (size - len(part)))
+
+
+@functools.cache
+def _select(table: CacheTable, size: int) -> str:
+    return f"SELECT key, value, crc, created, accessed FROM {table} WHERE key IN ({','.join('?' * size)})"
+
+
+def is_whole(row: Row) -> bool:
+    """Whether an entry is as it was written."""
+    key, value, crc, created, accessed = row
+    return type(value) is bytes and type(created) is float and type(accessed) is float and checksum(key, value) == crc
 
 
 def insert(

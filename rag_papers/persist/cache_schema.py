@@ -20,6 +20,8 @@ CONVERTIBLE_VERSIONS = (1,)
 
 # Measured in benchmarks/cache_store.py. A vector of 384 dimensions leaves a quarter of a page of 4096 bytes unused.
 _PAGE_BYTES = 8192
+_CACHE_KIB = 8192  # of pages, for each connection; a mapped file would be faster, and kill whoever reads when it is cut
+_LOG_PAGES = 4000  # after which the log is moved to the file, which waits for the disk
 
 
 class CacheTable(StrEnum):
@@ -55,6 +57,8 @@ def prepare(connection: sqlite3.Connection) -> None:
         connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
     connection.execute("PRAGMA journal_mode = WAL").fetchall()
     connection.execute("PRAGMA synchronous = NORMAL")
+    connection.execute(f"PRAGMA cache_size = {-_CACHE_KIB}")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
     connection.execute("PRAGMA recursive_triggers = ON")  # else REPLACE deletes without its trigger
     if version == SCHEMA_VERSION:
         return

@@ -46,10 +46,13 @@ class Noted:
 class Usage:
     """What this process does with the caches. Safe to use from several threads and over forks."""
 
+    _is_timed: bool
+    _timer: threading.Timer | None
+    """The last that was begun."""
+
     def __init__(self, save: Callable[[], None]) -> None:
         self._save = save
         self._lock = threading.Lock()
-        self._timer: threading.Timer | None = None
         self._forget()
 
     def read(self, table: CacheTable, hits: int, misses: int, accessed: Iterable[bytes], now: float) -> None:
@@ -57,12 +60,15 @@ class Usage:
         with self._lock:
             if self._process != os.getpid():
                 self._forget()  # what the parent noted, it saves
-            self._counts[table].update(hits=hits, misses=misses)
-            self._unsaved[table].update(hits=hits, misses=misses)
+            unsaved = self._unsaved[table]
+            unsaved["hits"] += hits
+            unsaved["misses"] += misses
             times = self._accessed[table]
             if len(times) < _MAX_ACCESSED:
-                times.update(dict.fromkeys(accessed, now))
-            if self._timer is None:
+                for key in accessed:
+                    times[key] = now
+            if not self._is_timed:
+                self._is_timed = True
                 self._timer = threading.Timer(SAVE_SECONDS, self._save)
                 self._timer.daemon = True
                 self._timer.start()
@@ -70,8 +76,7 @@ class Usage:
     def hit(self, table: CacheTable, key: bytes, now: float) -> None:
         """As `read`, of one entry that was there."""
         with self._lock:
-            if self._timer is not None and self._process == os.getpid():
-                self._counts[table]["hits"] += 1
+            if self._is_timed and self._process == os.getpid():
                 self._unsaved[table]["hits"] += 1
                 times = self._accessed[table]
                 if len(times) < _MAX_ACCESSED:
@@ -82,12 +87,18 @@ class Usage:
     def count(self, table: CacheTable, **counts: int) -> None:
         """Adds to the counts of this process: puts, evictions, expired."""
         with self._lock:
-            self._counts[table].update(counts)
+            mine = self._counts[table]
+            for name, number in counts.items():
+                mine[name] += number
 
     def take(self) -> dict[CacheTable, Noted]:
         """What there is to save, which then counts as saved."""
         with self._lock:
             unsaved, accessed = self._unsaved, self._accessed
+            for table, counts in unsaved.items():
+                self._counts[table].update(counts)
+            if self._timer is not None:
+                self._timer.cancel()
             self._forget_noted()
         return {
             table: Noted(hits=counts["hits"], misses=counts["misses"], accessed=accessed[table])
@@ -102,7 +113,7 @@ class Usage:
     def counters(self, table: CacheTable) -> Counters:
         """Of this process, since its start."""
         with self._lock:
-            return Counters(**self._counts[table])
+            return Counters(**(self._counts[table] + self._unsaved.get(table, Counter())))
 
     def close(self) -> None:
         """Saves what there is, and begins no thread any more."""
@@ -110,15 +121,16 @@ class Usage:
             timer = self._timer if self._process == os.getpid() else None
         if timer is not None:
             timer.cancel()
-            timer.join()
+            timer.join()  # it may be saving
             self._save()
 
     def _forget(self) -> None:
         self._process = os.getpid()
+        self._timer = None
         self._counts: defaultdict[CacheTable, Counter[str]] = defaultdict(Counter)
         self._forget_noted()
 
     def _forget_noted(self) -> None:
         self._unsaved: defaultdict[CacheTable, Counter[str]] = defaultdict(Counter)
         self._accessed: defaultdict[CacheTable, dict[bytes, float]] = defaultdict(dict)
-        self._timer = None
+        self._is_timed = False

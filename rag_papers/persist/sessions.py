@@ -86,6 +86,8 @@ class SessionStore:
             cache_rows.insert(connection, _TABLE, {session + _NUMBER.pack(number): value}, time.time(), "")
             return number
 
+        # A turn that was stored survives the machine's end too, unlike what a cache loses.
+        self._read(lambda connection: connection.execute("PRAGMA synchronous = FULL"))
         return _known(self._database.write("storing a turn", work, None), "stored")
 
     def get(self, session_id: str) -> Session:
@@ -168,14 +170,15 @@ def _count(connection: sqlite3.Connection, session: bytes) -> int:
 def _turns(connection: sqlite3.Connection, session: bytes, after: int, until: int) -> list[StoredTurn]:
     """The turns behind the `after`th up to the `until`th; one that is damaged is left out."""
     keys = [session + _NUMBER.pack(number) for number in range(after + 1, until + 1)]
-    rows = [row for row in cache_rows.select(connection, _TABLE, keys) if isinstance(row, cache_rows.Row)]
-    return [_turn(row) for row in sorted(rows, key=lambda row: row.key)]
+    rows = [row for row in cache_rows.select(connection, _TABLE, keys) if cache_rows.is_whole(row)]
+    return [_turn(row) for row in sorted(rows)]
 
 
 def _turn(row: cache_rows.Row) -> StoredTurn:
-    head, _, response = row.value.partition(b"\n")
+    key, value, _, created, _ = row
+    head, _, response = value.partition(b"\n")
     return StoredTurn(
-        number=_NUMBER.unpack_from(row.key, _ID_BYTES)[0], created=row.created, response=response, **json.loads(head)
+        number=_NUMBER.unpack_from(key, _ID_BYTES)[0], created=created, response=response, **json.loads(head)
     )
 
 

@@ -96,7 +96,7 @@ class SqliteStore:
         accessed: list[bytes] = []
         work = partial(self._load, table=table, keys=keys, now=now, accessed=accessed)
         found: dict[bytes, Entry] = self._database.read(f"reading {table}", work, {})
-        misses = sum(key not in found for key in keys)
+        misses = 0 if len(found) == len(keys) else sum(key not in found for key in keys)
         self._usage.read(table, len(keys) - misses, misses, accessed, now)
         return found
 
@@ -123,7 +123,7 @@ class SqliteStore:
         self._usage.count(table, puts=len(items))
         if self._memory.max_bytes:
             for key, value in items.items():
-                self._memory.put(table, key, Entry(value=value, created=now), epoch)
+                self._memory.put(table, key, Entry(value, now), epoch)
 
     def put(self, table: CacheTable, key: bytes, value: bytes, corpus_id: str = "") -> None:
         """Writes or replaces one entry; see `put_many`."""
@@ -229,14 +229,15 @@ class SqliteStore:
                     found[key] = entry
             accessed += found
         for row in cache_rows.select(connection, table, [key for key in keys if key not in found]):
-            if isinstance(row, bytes):
-                logger.warning("%s: entry %s of %s is damaged and ignored", self.path, row.hex(), table)
+            key, value, _, created, used = row
+            if not cache_rows.is_whole(row):
+                logger.warning("%s: entry %s of %s is damaged and ignored", self.path, key.hex(), table)
                 continue
-            found[row.key] = entry = Entry(value=row.value, created=row.created)
-            if now - row.accessed >= limits.access_resolution:
-                accessed.append(row.key)
+            found[key] = entry = Entry(value, created)
+            if now - used >= limits.access_resolution:
+                accessed.append(key)
             if epoch is not None:
-                self._memory.put(table, row.key, entry, epoch)
+                self._memory.put(table, key, entry, epoch)
         if limits.ttl_seconds is None:
             return found
         return {key: entry for key, entry in found.items() if entry.created > now - limits.ttl_seconds}

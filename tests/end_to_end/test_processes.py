@@ -33,6 +33,7 @@ class Pair:
         command = [sys.executable, "-m", "query_service", "--data-dir", str(data), "--query-processes", "2", *flags]
         if "--query-address" not in flags:
             command += ["--query-address", "127.0.0.1:0"]
+        data.mkdir(exist_ok=True)
         self._log = (data / "log").open("w+")
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=self._log, text=True)
 

@@ -311,7 +311,7 @@ class TestDamage:
     def test_done_to_an_open_file_sets_it_aside(
         self, store: SqliteStore, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
     ) -> None:
-        items = fill(store, 400, 20_000)  # more than SQLite keeps in memory
+        items = fill(store, 600, 20_000)  # more than SQLite keeps in memory
         damage(store.path)
         for _ in range(2):
             for key in items:
@@ -339,14 +339,14 @@ class TestDamage:
         connection.close()
 
     def test_that_another_process_dealt_with_does_not_cost_the_new_file(self, store: SqliteStore) -> None:
-        fill(store, 400, 20_000)
+        fill(store, 600, 20_000)
         slow = SqliteStore(store.path)
-        assert slow.stats()[ANSWERS].count == 400
+        assert slow.stats()[ANSWERS].count == 600
         garbage(store.path)
         while not set_aside(store):
-            store.get_many(ANSWERS, [b"key-%d" % number for number in range(400)])
+            store.get_many(ANSWERS, [b"key-%d" % number for number in range(600)])
         assert works(store)
-        for number in range(400):
+        for number in range(600):
             slow.get(ANSWERS, b"key-%d" % number)
         assert value_of(slow, b"after") == b"the storm"
         assert len(set_aside(store)) == 1

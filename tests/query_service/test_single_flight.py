@@ -12,6 +12,7 @@ import pytest
 from query_service.generators import GENERATORS
 from query_service.generators.base import Assignment, DraftSentence
 from query_service.generators.extractive import ExtractiveGenerator
+from rag_papers.retrieval.encoders.hashing import HashingEncoder
 from rag_papers.v1 import query_pb2 as pb
 from tests.query_service.query_harness import LIBRARY, PATIENCE, Service
 from tests.query_service.test_ask_cache import same
@@ -152,3 +153,54 @@ def test_who_wants_no_cache_shares_nothing(library: Service, gated: Gated) -> No
     assert not any(call.result().cache.answer_hit for call in calls)
     assert gated.times == 3
     assert not any(library.counts().values())
+
+
+class Encoding:
+    """Holds the encoder until it may go on, and counts what it is given."""
+
+    def __init__(self) -> None:
+        self.texts: list[str] = []
+        self.begun = threading.Event()
+        self.may_end = threading.Event()
+
+    def watch(self, patch: pytest.MonkeyPatch) -> None:
+        encode = HashingEncoder.encode
+
+        def watched(encoder: HashingEncoder, texts: Sequence[str]) -> Any:
+            self.texts += texts
+            self.begun.set()
+            assert self.may_end.wait(PATIENCE)
+            return encode(encoder, texts)
+
+        patch.setattr(HashingEncoder, "encode", watched)
+
+
+def test_equal_searches_share_a_ranking_and_different_ones_the_query_vector(
+    library: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library.search("dropout")  # the index is open, the encoder too
+    encoding = Encoding()
+    encoding.watch(monkeypatch)
+    requests = [pb.SearchRequest(query="What is attention?", top_k=top_k) for top_k in (3, 3, 4)]
+    calls = [library.stub.Search.future(request, timeout=PATIENCE) for request in requests]
+    assert encoding.begun.wait(PATIENCE)
+    encoding.may_end.set()
+    responses = [call.result() for call in calls]
+    assert encoding.texts == ["What is attention?"]
+    assert sorted(response.cache.retrieval_hit for response in responses) == [False, False, True]
+    assert sum(response.cache.embed_misses for response in responses) == 1
+    assert [len(response.sources) for response in responses] == [3, 3, 4]
+
+
+def test_searches_of_two_services_share_too(pair: tuple[Service, Service], monkeypatch: pytest.MonkeyPatch) -> None:
+    for service in pair:
+        service.search("dropout")
+    encoding = Encoding()
+    encoding.watch(monkeypatch)
+    request = pb.SearchRequest(query="What is attention?")
+    calls = [service.stub.Search.future(request, timeout=PATIENCE) for service in pair for _ in range(2)]
+    assert encoding.begun.wait(PATIENCE)
+    encoding.may_end.set()
+    responses = [call.result() for call in calls]
+    assert encoding.texts == ["What is attention?"]
+    assert [response.cache.retrieval_hit for response in responses].count(False) == 1
