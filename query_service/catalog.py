@@ -84,15 +84,15 @@ class Catalog:
     def known(self, corpus: str = "", corpus_id: str = "") -> Opened | None:
         """What `find` would find, if that can be told within microseconds; the caller need not be in a thread.
 
-        A pointer that changed is seen at once. Damage to the files may go unseen for a tenth of a second: enough for
-        what was stored when they were sound.
+        A pointer that was replaced is seen at once. What is written into a pointer or an index in place may go unseen
+        for a tenth of a second: enough for what was stored when all was sound.
         """
         known = self._known.get((corpus, corpus_id))
-        if known is None or known.checked.fault or known.pointers != self._corpora.stamp():
+        if known is None or known.checked.fault or not self._corpora.is_as(known.pointers):
             return None
         now = time.monotonic()
         if now - known.looked > _TRUSTED_SECONDS:
-            if _stamp(known.opened.index.directory) != known.files:
+            if known.pointers != self._corpora.stamp() or _stamp(known.opened.index.directory) != known.files:
                 return None
             known.looked = now
         return known.opened

@@ -1,17 +1,25 @@
 """Between the messages of cache administration and what the service works with."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from google.protobuf.duration_pb2 import Duration
 
+from query_service import convert
+from query_service.answering import Ask
 from query_service.caches import OF_A_CORPUS, Purge
+from query_service.config import Defaults
+from query_service.warming import Warmed
 from rag_papers.errors import InvalidRequest
 from rag_papers.persist.sqlite_store import CacheTable, Counters, Purged, SqliteStore, TableStats
 from rag_papers.rpc.times import timestamp
 from rag_papers.v1 import query_pb2
 
 _ALL = "all"
+_MOST_QUERIES = 10_000
+_MOST_DAYS = 36_500
+_DAYS = 7.0
+_MOST_VIOLATIONS = 20
 _LONGEST_SECONDS = 3e11  # a Duration holds a little more
 
 
@@ -51,6 +59,59 @@ def _tables(request: query_pb2.PurgeCacheRequest, of_a_corpus: bool, wrong: dict
         wrong["tables"] = f"{what}; name at least one of: {', '.join((*possible, _ALL))}"
         return []
     return list(possible) if _ALL in request.tables else [CacheTable(name) for name in request.tables]
+
+
+def warm(
+    request: query_pb2.WarmCacheRequest, queries: Iterable[str], max_query_chars: int, defaults: Defaults
+) -> list[Ask]:
+    """The questions of a valid WarmCacheRequest, each once. Raises InvalidRequest that names what is wrong."""
+    asks: dict[str, Ask] = {}
+    wrong: dict[str, str] = {}
+    for number, query in enumerate(queries):
+        message = query_pb2.AskRequest(query=query, corpus=request.corpus, config=request.config)
+        try:
+            ask = convert.ask(message, max_query_chars, defaults)
+            asks.setdefault(ask.query, ask)
+        except InvalidRequest as error:
+            found = {
+                f"queries[{number}]" if field == "query" else field: why for field, why in error.violations.items()
+            }
+            wrong |= found
+            if len(wrong) >= _MOST_VIOLATIONS:
+                break
+    if wrong:
+        raise InvalidRequest(violations=wrong)
+    return list(asks.values())
+
+
+def warm_days(request: query_pb2.WarmCacheRequest) -> float:
+    """Checks all of a WarmCacheRequest but the questions; the days that count. Raises InvalidRequest."""
+    wrong: dict[str, str] = {}
+    days = request.days if request.HasField("days") else _DAYS
+    if not request.queries and not request.most_frequent:
+        wrong["queries"] = "is empty, and most_frequent is 0: there is nothing to ask"
+    if len(request.queries) > _MOST_QUERIES:
+        wrong["queries"] = f"has {len(request.queries):,} entries; at most {_MOST_QUERIES:,} are allowed"
+    if not 0 <= request.most_frequent <= _MOST_QUERIES:
+        wrong["most_frequent"] = f"is {request.most_frequent}; must be from 0 to {_MOST_QUERIES:,}"
+    if not 0 < days <= _MOST_DAYS:
+        wrong["days"] = f"is {days:g}; must be more than 0 and at most {_MOST_DAYS:,}"
+    if wrong:
+        raise InvalidRequest(violations=wrong)
+    return days
+
+
+def warm_response(warmed: Warmed) -> query_pb2.WarmCacheResponse:
+    """How far a warming has come."""
+    return query_pb2.WarmCacheResponse(
+        total=warmed.total,
+        stored=warmed.stored,
+        revalidated=warmed.revalidated,
+        generated=warmed.generated,
+        failed=warmed.failed,
+        query=warmed.query,
+        failure=warmed.failure.message if warmed.failure else "",
+    )
 
 
 def purge_response(purged: Mapping[CacheTable, Purged]) -> query_pb2.PurgeCacheResponse:

@@ -22,6 +22,7 @@ from query_service.searching import Searcher
 from query_service.sessions import Conversations
 from query_service.stop import Stop
 from query_service.verifying import Verifier
+from query_service.warming import most_frequent, warm
 from query_service.workers import Workers
 from rag_papers.errors import GeneratorUnavailable
 from rag_papers.persist.sessions import SessionStore
@@ -202,6 +203,19 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
             return query_pb2.QueryServiceGetInfoResponse(info=info, generator=name, generator_problem=problem)
 
         return await self._blocking(context, look)
+
+    async def WarmCache(
+        self, request: query_pb2.WarmCacheRequest, context: _Context
+    ) -> AsyncIterator[query_pb2.WarmCacheResponse]:
+        """Asks questions ahead."""
+        days = convert_cache.warm_days(request)
+        stop = _stop(context)
+        queries = list(request.queries)
+        if count := request.most_frequent:
+            queries += await self._workers.run(lambda: most_frequent(self._sessions, count, days, stop), stop)
+        asks = convert_cache.warm(request, queries, self._max_query_chars, self._defaults)
+        async for warmed in warm(self._asker, asks, stop):
+            yield convert_cache.warm_response(warmed)
 
     async def VacuumCache(
         self, request: query_pb2.VacuumCacheRequest, context: _Context

@@ -206,5 +206,6 @@ class QueryClient(_Client):
     export_session = _streamed(calls.EXPORT_SESSION)
     cache_stats = _unary(calls.CACHE_STATS)
     purge_cache = _unary(calls.PURGE_CACHE)
+    warm_cache = _streamed(calls.WARM_CACHE)
     vacuum_cache = _unary(calls.VACUUM_CACHE)
     get_info = _unary(calls.QUERY_INFO)

@@ -166,6 +166,12 @@ EXPORT_SESSION = Call(
 )
 CACHE_STATS = Call(method="GetCacheStats", build=requests.cache_stats, pick=_whole(query_pb2.GetCacheStatsResponse))
 PURGE_CACHE = Call(method="PurgeCache", build=requests.purge_cache, pick=_whole(query_pb2.PurgeCacheResponse))
+WARM_CACHE = Call(
+    method="WarmCache",
+    build=requests.warm_cache,
+    pick=_whole(query_pb2.WarmCacheResponse),
+    deadline=deadlines.WARM,
+)
 VACUUM_CACHE = Call(
     method="VacuumCache",
     build=requests.vacuum_cache,

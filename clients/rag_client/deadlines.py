@@ -20,6 +20,9 @@ UPLOAD = 86400.0
 PREPARE = 1800.0
 """Freezing a model, which may have to be downloaded."""
 
+WARM = 86400.0
+"""Of a call that asks many questions."""
+
 VACUUM = 600.0
 """Rewriting a cache database, which grows with its size."""
 

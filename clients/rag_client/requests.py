@@ -247,6 +247,23 @@ def purge_cache(
     return request
 
 
+def warm_cache(
+    queries: Iterable[str] = (),
+    *,
+    most_frequent: int = 0,
+    days: float | None = None,
+    corpus: str = "",
+    config: query_pb2.AskConfig | None = None,
+) -> query_pb2.WarmCacheRequest:
+    """Asks questions ahead, besides `queries` those asked most often in sessions; yields how far it has come.
+
+    Whoever stops reading before the end closes the iterator, which ends the call.
+    """
+    return query_pb2.WarmCacheRequest(
+        queries=queries, most_frequent=most_frequent, days=days, corpus=corpus, config=config
+    )
+
+
 def vacuum_cache() -> query_pb2.VacuumCacheRequest:
     """Returns the space of deleted cache entries to the file system."""
     return query_pb2.VacuumCacheRequest()

@@ -8,6 +8,7 @@ from query_service.evidence import Sentence
 from query_service.generators.base import DraftSentence
 from query_service.reading import cited, spans, without_marks
 
+_LONG = 1000  # characters of a sentence from which on it is not looked at with every piece
 _MARKS_SO_FAR = re.compile(r"\s*(?:\[[\d\s,;]*\]\s*)*(?:\[[\d\s,;]*)?")
 
 
@@ -18,10 +19,15 @@ class GrowingText:
         """`sources` are what marks cite, by number."""
         self._sources = sources
         self._rest = ""
+        self._next_look = 0
 
     def add(self, piece: str) -> list[DraftSentence]:
         """The sentences that are settled by this piece, without their marks, which became citations."""
         self._rest += piece
+        # A text without an end of a sentence would otherwise be read again and again.
+        if len(self._rest) < self._next_look:
+            return []
+        self._next_look = len(self._rest) * 9 // 8 if len(self._rest) > _LONG else 0
         found = spans(self._rest)[:-1]
         if found and _MARKS_SO_FAR.fullmatch(self._rest, found[-1].end):
             found.pop()

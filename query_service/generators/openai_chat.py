@@ -7,6 +7,7 @@ import itertools
 import logging
 import math
 import random
+import ssl
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 _ATTEMPTS = 4  # of a call that is refused with 429 or 5xx
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 8.0  # seconds between them, doubled each time, less a random share of up to a half
-_MAX_CHARS = 20_000  # of an answer; an endless one is broken off
+_CHARS_A_TOKEN = 20  # more than tokens have; an endpoint that goes on beyond its limit is broken off
 _CONNECT_SECONDS = 10.0
 _SHOWN_CHARS = 200  # of what an endpoint says about a failure
 _FINISHED = ("stop", "length")  # reasons to end an answer that leave it worth something
@@ -58,6 +59,8 @@ class OpenAIGenerator:
         self._key = settings.openai_api_key
         self._seconds = settings.openai_seconds
         self._max_tokens = settings.openai_max_tokens
+        self._max_chars = _CHARS_A_TOKEN * settings.openai_max_tokens
+        self._tls = ssl.create_default_context()  # reading the certificates takes longer than all else of a client
 
     @property
     def identity(self) -> str:
@@ -115,7 +118,8 @@ class OpenAIGenerator:
 
     def _client(self) -> "AsyncOpenAI":
         # A model on this machine is never behind the proxy of the environment.
-        http = self._openai.DefaultAsyncHttpxClient(trust_env=not _is_loopback(urlsplit(self._url).hostname or ""))
+        by_proxy = not _is_loopback(urlsplit(self._url).hostname or "")
+        http = self._openai.DefaultAsyncHttpxClient(trust_env=by_proxy, verify=self._tls)
         timeout = self._openai.Timeout(None, connect=_CONNECT_SECONDS)
         return self._openai.AsyncOpenAI(
             base_url=self._url, api_key=self._key or "none", http_client=http, timeout=timeout, max_retries=0
@@ -128,10 +132,10 @@ class OpenAIGenerator:
         # What comes after the end of the answer, if anything does, is not waited for.
         async with contextlib.aclosing(self._choices(stream)) as choices:
             async for content, finish in choices:
-                yield content[: _MAX_CHARS - length]
+                yield content[: self._max_chars - length]
                 length += len(content)
-                if length >= _MAX_CHARS:
-                    logger.warning("the generator's answer is broken off after %d characters", _MAX_CHARS)
+                if length >= self._max_chars:
+                    logger.warning("the generator's answer is broken off after %d characters", self._max_chars)
                     return
                 if finish in _FINISHED:
                     return

@@ -150,6 +150,13 @@ class Corpora:
             return None
         return tuple([(stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats])
 
+    def is_as(self, stamp: Stamp) -> bool:
+        """Whether no pointer was replaced, added or deleted since `stamp` was taken: by the directory's time alone."""
+        try:
+            return os.stat(self._names[0]).st_mtime_ns == stamp[0][1]  # noqa: PTH116
+        except OSError:
+            return False
+
     def unreadable(self) -> list[str]:
         """The names of the files that `all` leaves out: nobody knows which versions they mean."""
         return sorted(path.name for path in self._paths() if path.exists() and not _read(path))

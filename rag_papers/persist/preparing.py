@@ -70,5 +70,8 @@ def fastest(
         logger.warning("model %s is computed by sentence-transformers: %s", encoder.name, error)
         fall_back(str(error))
     if encoder.precision == FP32 and gpu.has_gpu() and gpu.torch_has_gpu():
-        return gpu.on_gpu(fastest_here, encoder)
+        try:
+            return gpu.on_gpu(fastest_here, encoder)
+        except Exception as error:  # whatever torch makes of the driver, or of what others have left of the memory
+            logger.warning("model %s stays off the GPU: %s", encoder.name, error)
     return fastest_here

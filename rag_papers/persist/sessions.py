@@ -86,6 +86,8 @@ class SessionStore:
             cache_rows.insert(connection, _TABLE, {session + _NUMBER.pack(number): value}, time.time(), "")
             return number
 
+        # A turn that was stored survives the machine's end too, unlike what a cache loses.
+        self._read(lambda connection: connection.execute("PRAGMA synchronous = FULL"))
         return _known(self._database.write("storing a turn", work, None), "stored")
 
     def get(self, session_id: str) -> Session:

@@ -80,6 +80,7 @@ class SqliteStore:
 
     def __init__(self, path: Path, limits: CacheLimits = UNLIMITED) -> None:
         self.path = path
+        self._name = str(path)
         self._limits = limits
         self._database = CacheDatabase(path)
         self._memory = MemoryTier(limits.memory_bytes)
@@ -182,7 +183,7 @@ class SqliteStore:
         if known is None or now - known.at >= _TRUSTED_SECONDS:
             self._signal.check()
         # The signal first: what is written from here on gives another one.
-        token, file = self._signal.value, file_id(self.path)
+        token, file = self._signal.value, file_id(self._name)
         epoch = cache_rows.size_and_epoch(connection, table)[1]
         if token is not None and file is not None:
             self._verified[table] = _Verified(token=token, file=file, epoch=epoch, at=now)
@@ -196,7 +197,7 @@ class SqliteStore:
             verified is None
             or verified.token != self._signal.value
             or not 0 <= now - verified.at < _TRUSTED_SECONDS
-            or verified.file != file_id(self.path)  # which somebody may have deleted
+            or verified.file != file_id(self._name)  # which somebody may have deleted
         ):
             return None
         entry = self._memory.get(table, key, verified.epoch)

@@ -19,7 +19,7 @@ GRAPH = "usearch-1"
 
 _CONNECTIVITY = 16
 _EXPANSION_ADD = 128
-_EXPANSION_SEARCH = 200
+_EXPANSION_SEARCH = 100
 _LARGEST = 127
 _BLOCK = 4096  # vectors that are inserted in one call: bounds the memory, and the time between two reports
 

@@ -16,7 +16,7 @@ from rag_papers.retrieval.top import reaching, top
 from rag_papers.retrieval.vectors import VectorSearch
 
 _DELTA = 1.0  # of BM25+, which takes the place of BM25 beside the vectors; that which its authors propose
-_NEIGHBOURS = 200  # that the graph is asked for, or so many times top_k:
+_NEIGHBOURS = 100  # that the graph is asked for, or so many times top_k:
 _NEIGHBOURS_TIMES_K = 4
 _SHARE = 10  # candidates of more than one passage in so many: then a coarse look at all costs no more
 

@@ -1784,3 +1784,95 @@ class QueryServiceGetInfoResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___QueryServiceGetInfoResponse: _TypeAlias = QueryServiceGetInfoResponse  # noqa: Y015
+
+@_typing.final
+class WarmCacheRequest(_message.Message):
+    """Request of WarmCache. At least one question."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUERIES_FIELD_NUMBER: _builtins.int
+    MOST_FREQUENT_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    CORPUS_FIELD_NUMBER: _builtins.int
+    CONFIG_FIELD_NUMBER: _builtins.int
+    most_frequent: _builtins.int
+    """Besides them so many of the questions that were asked most often in sessions, 0 to 10,000; those that were completed from
+    their session's history are left out. Default 0.
+    """
+    days: _builtins.float
+    """Over how many of the last days these are counted, more than 0 and at most 36,500. Default 7."""
+    corpus: _builtins.str
+    """The corpus to answer from; empty: the one published last."""
+    @_builtins.property
+    def queries(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Questions, each as `query` of AskRequest; at most 10,000. One that is given twice is asked once."""
+
+    @_builtins.property
+    def config(self) -> Global___AskConfig:
+        """Settings, as in AskRequest: an answer is stored under them alone."""
+
+    def __init__(
+        self,
+        *,
+        queries: _abc.Iterable[_builtins.str] | None = ...,
+        most_frequent: _builtins.int = ...,
+        days: _builtins.float | None = ...,
+        corpus: _builtins.str = ...,
+        config: Global___AskConfig | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_days", b"_days", "config", b"config", "days", b"days"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_days", b"_days", "config", b"config", "corpus", b"corpus", "days", b"days", "most_frequent", b"most_frequent", "queries", b"queries"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__days: _TypeAlias = _typing.Literal["days"]  # noqa: Y015
+    _WhichOneofArgType__days: _TypeAlias = _typing.Literal["_days", b"_days"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__days) -> _WhichOneofReturnType__days | None: ...
+
+Global___WarmCacheRequest: _TypeAlias = WarmCacheRequest  # noqa: Y015
+
+@_typing.final
+class WarmCacheResponse(_message.Message):
+    """One message of WarmCache. stored + revalidated + generated + failed questions are done."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    STORED_FIELD_NUMBER: _builtins.int
+    REVALIDATED_FIELD_NUMBER: _builtins.int
+    GENERATED_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    QUERY_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """Questions to ask."""
+    stored: _builtins.int
+    """Questions whose answer was stored already."""
+    revalidated: _builtins.int
+    """Questions for which another version's text is reused: ANSWER_ORIGIN_REVALIDATED."""
+    generated: _builtins.int
+    """Questions that were answered anew."""
+    failed: _builtins.int
+    """Questions that could not be answered; they do not end the call."""
+    query: _builtins.str
+    """The question asked last; empty in the first message."""
+    failure: _builtins.str
+    """Why it failed; empty if it did not."""
+    def __init__(
+        self,
+        *,
+        total: _builtins.int = ...,
+        stored: _builtins.int = ...,
+        revalidated: _builtins.int = ...,
+        generated: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        query: _builtins.str = ...,
+        failure: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "failure", b"failure", "generated", b"generated", "query", b"query", "revalidated", b"revalidated", "stored", b"stored", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WarmCacheResponse: _TypeAlias = WarmCacheResponse  # noqa: Y015

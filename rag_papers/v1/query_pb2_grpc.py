@@ -95,6 +95,11 @@ class QueryServiceStub:
                 request_serializer=rag__papers_dot_v1_dot_query__pb2.VacuumCacheRequest.SerializeToString,
                 response_deserializer=rag__papers_dot_v1_dot_query__pb2.VacuumCacheResponse.FromString,
                 _registered_method=True)
+        self.WarmCache = channel.unary_stream(
+                '/rag_papers.v1.QueryService/WarmCache',
+                request_serializer=rag__papers_dot_v1_dot_query__pb2.WarmCacheRequest.SerializeToString,
+                response_deserializer=rag__papers_dot_v1_dot_query__pb2.WarmCacheResponse.FromString,
+                _registered_method=True)
         self.GetInfo = channel.unary_unary(
                 '/rag_papers.v1.QueryService/GetInfo',
                 request_serializer=rag__papers_dot_v1_dot_query__pb2.QueryServiceGetInfoRequest.SerializeToString,
@@ -195,6 +200,14 @@ class QueryServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def WarmCache(self, request, context):
+        """Asks questions ahead, one after the other, so that their answers are stored: for example after a new version of a corpus
+        was published. Sends how far it has come at once and after each question; ends with the stream.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetInfo(self, request, context):
         """Says which version of the service this is, and what it has to work with.
         """
@@ -264,6 +277,11 @@ def add_QueryServiceServicer_to_server(servicer, server):
                     servicer.VacuumCache,
                     request_deserializer=rag__papers_dot_v1_dot_query__pb2.VacuumCacheRequest.FromString,
                     response_serializer=rag__papers_dot_v1_dot_query__pb2.VacuumCacheResponse.SerializeToString,
+            ),
+            'WarmCache': grpc.unary_stream_rpc_method_handler(
+                    servicer.WarmCache,
+                    request_deserializer=rag__papers_dot_v1_dot_query__pb2.WarmCacheRequest.FromString,
+                    response_serializer=rag__papers_dot_v1_dot_query__pb2.WarmCacheResponse.SerializeToString,
             ),
             'GetInfo': grpc.unary_unary_rpc_method_handler(
                     servicer.GetInfo,
@@ -596,6 +614,33 @@ class QueryService:
             '/rag_papers.v1.QueryService/VacuumCache',
             rag__papers_dot_v1_dot_query__pb2.VacuumCacheRequest.SerializeToString,
             rag__papers_dot_v1_dot_query__pb2.VacuumCacheResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WarmCache(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/rag_papers.v1.QueryService/WarmCache',
+            rag__papers_dot_v1_dot_query__pb2.WarmCacheRequest.SerializeToString,
+            rag__papers_dot_v1_dot_query__pb2.WarmCacheResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -64,6 +64,10 @@ class QueryServiceStub:
     """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more."""
     VacuumCache: _grpc.UnaryUnaryMultiCallable[_query_pb2.VacuumCacheRequest, _query_pb2.VacuumCacheResponse]
     """Returns the space of deleted entries to the file system. Asks go on meanwhile."""
+    WarmCache: _grpc.UnaryStreamMultiCallable[_query_pb2.WarmCacheRequest, _query_pb2.WarmCacheResponse]
+    """Asks questions ahead, one after the other, so that their answers are stored: for example after a new version of a corpus
+    was published. Sends how far it has come at once and after each question; ends with the stream.
+    """
     GetInfo: _grpc.UnaryUnaryMultiCallable[_query_pb2.QueryServiceGetInfoRequest, _query_pb2.QueryServiceGetInfoResponse]
     """Says which version of the service this is, and what it has to work with."""
 
@@ -103,6 +107,10 @@ class QueryServiceAsyncStub(QueryServiceStub):
     """Deletes entries of the named cache tables. What is written meanwhile stays. No process answers from them any more."""
     VacuumCache: _aio.UnaryUnaryMultiCallable[_query_pb2.VacuumCacheRequest, _query_pb2.VacuumCacheResponse]  # type: ignore[assignment]
     """Returns the space of deleted entries to the file system. Asks go on meanwhile."""
+    WarmCache: _aio.UnaryStreamMultiCallable[_query_pb2.WarmCacheRequest, _query_pb2.WarmCacheResponse]  # type: ignore[assignment]
+    """Asks questions ahead, one after the other, so that their answers are stored: for example after a new version of a corpus
+    was published. Sends how far it has come at once and after each question; ends with the stream.
+    """
     GetInfo: _aio.UnaryUnaryMultiCallable[_query_pb2.QueryServiceGetInfoRequest, _query_pb2.QueryServiceGetInfoResponse]  # type: ignore[assignment]
     """Says which version of the service this is, and what it has to work with."""
 
@@ -211,6 +219,16 @@ class QueryServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_query_pb2.VacuumCacheResponse, _abc.Awaitable[_query_pb2.VacuumCacheResponse]]:
         """Returns the space of deleted entries to the file system. Asks go on meanwhile."""
+
+    @_abc_1.abstractmethod
+    def WarmCache(
+        self,
+        request: _query_pb2.WarmCacheRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_query_pb2.WarmCacheResponse], _abc.AsyncIterator[_query_pb2.WarmCacheResponse]]:
+        """Asks questions ahead, one after the other, so that their answers are stored: for example after a new version of a corpus
+        was published. Sends how far it has come at once and after each question; ends with the stream.
+        """
 
     @_abc_1.abstractmethod
     def GetInfo(

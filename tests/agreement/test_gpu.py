@@ -78,6 +78,18 @@ def test_a_gpu_is_used_where_driver_and_torch_have_one(
     assert isinstance(fastest(store, int8, pytest.fail, freeze), FrozenEncoder)
 
 
+def test_a_gpu_that_fails_is_done_without(
+    reference: SentenceTransformerEncoder, store: ModelStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise RuntimeError("CUDA out of memory")
+
+    monkeypatch.setattr(gpu, "has_gpu", lambda: True)
+    monkeypatch.setattr(gpu, "torch_has_gpu", lambda: True)
+    monkeypatch.setattr(gpu, "on_gpu", fails)
+    assert isinstance(fastest(store, reference, pytest.fail, freeze), FrozenEncoder)
+
+
 def test_a_machine_without_a_driver_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> None:
         raise OSError(f"{name}: cannot open shared object file")

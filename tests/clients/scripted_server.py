@@ -66,6 +66,9 @@ class ScriptedServer:
     def AskStream(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         return self._messages("AskStream", request, context)
 
+    def WarmCache(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        return self._messages("WarmCache", request, context)
+
     def ExportSession(self, request: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         return self._messages("ExportSession", request, context)
 

@@ -47,6 +47,27 @@ def test_second_ask_is_answered_from_the_cache_and_equal(papers: Pair) -> None:
         assert first[field] == second[field]
 
 
+def test_a_conversation(papers: Pair) -> None:
+    first = papers.json("ask", "What is batch normalization?", "--corpus", "papers", "--session", "-")
+    session = first["session_id"]
+    plain = papers.run("ask", "and how does it work?", "--corpus", "papers", "--session", session, "--save")
+    assert plain.returncode == 0
+    assert plain.stdout.startswith("Understood as: how does batch normalization work?\n")
+    exported = papers.run("session", "export", session).stdout
+    turns = [json.loads(line) for line in exported.splitlines()]
+    assert [turn["query"] for turn in turns] == ["What is batch normalization?", "and how does it work?"]
+    assert turns[0]["response"] == first
+    saved = papers.directory / plain.stderr.removeprefix("saved to ").strip()
+    assert [json.loads(line) for line in saved.read_text().splitlines()] == turns
+    streamed = papers.run("ask", "What is dropout?", "--corpus", "papers", "--json", "--stream").stdout
+    messages = [json.loads(line) for line in streamed.splitlines()]
+    assert list(messages[0]) == ["started"]
+    assert "".join(message.get("text_delta", "") for message in messages) == messages[-1]["done"]["answer"]
+    assert papers.json("session", "list")["sessions"][0]["session_id"] == session
+    assert papers.json("session", "delete", session) == {"turn_count": 2}
+    assert papers.run("session", "show", session).returncode == 1
+
+
 def test_each_cache_answers_when_the_ones_above_it_are_empty(papers: Pair) -> None:
     question = "What is batch normalization?"
     papers.json("ask", question, "--corpus", "papers")

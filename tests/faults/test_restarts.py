@@ -196,12 +196,15 @@ def test_a_second_service_does_not_start_on_the_same_data(
     assert service.ingest(papers).result.unchanged
 
 
-def test_what_a_crash_left_in_the_staging_directory_is_cleared_away(serve: Serve, papers: Path) -> None:
+def test_what_a_crash_left_is_cleared_away(serve: Serve, papers: Path) -> None:
     service = serve()
     service.stop()
     write(service.paths.staging, {"job/passages.jsonl": "torn", "job.replaced/meta.json": "{}", "stray-file": "x"})
+    data = service.paths.indexes.parent
+    write(data, {f"{place}/.name.json.0123abcd": "{" for place in ("corpora", "jobs", "seen")})
     service = serve()
     assert service.staged() == []
+    assert list(data.rglob("*.0123abcd")) == []
     assert service.ingest(papers).result.index.passage_count == 400
 
 

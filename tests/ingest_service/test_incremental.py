@@ -89,7 +89,7 @@ def edit(root: Path, kind: str, name: str, argument: object) -> None:
             path.replace(root / str(argument))
 
 
-@settings(derandomize=True, database=None, deadline=None, max_examples=20)
+@settings(derandomize=True, database=None, deadline=None, max_examples=12)
 @given(st.lists(EDITS, min_size=2, max_size=4))
 def test_after_any_edits_the_index_is_that_of_a_build_from_nothing(
     history: list[list[tuple[str, str, object]]],
@@ -350,6 +350,16 @@ def test_a_file_whose_ids_another_file_took_is_read_again(data: Data, tmp_path: 
         ("x.jsonl", 2, 0),
         ("y.jsonl", 2, 2),
     ]
+
+
+def test_a_file_whose_ids_a_new_file_takes_is_read_again(data: Data, tmp_path: Path) -> None:
+    root = write(tmp_path / "root", {"y.jsonl": beir(4)})
+    data.ingest(root)
+    write(root, {"x.jsonl": beir(2)})
+    again = data.ingest(root)
+    assert data.files(again)[FAILURES].count(b"DUPLICATE_ID") == 2
+    fresh = Data(path=tmp_path / "fresh")
+    assert data.files(again) == fresh.files(fresh.ingest(root))
 
 
 class TestSeenFiles:

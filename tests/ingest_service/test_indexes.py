@@ -98,7 +98,7 @@ def test_a_corpus_is_found_by_composed_and_decomposed_names(service: Service, ro
         assert service.indexes(corpus=name) == [index]
 
 
-@pytest.mark.parametrize("manifest", [None, b"", b"{", b"[]", b"{}", b'{"format": 2}'])
+@pytest.mark.parametrize("manifest", [None, b"", b"{", b"[]", b"{}", b'{"format": 3}'])
 def test_a_damaged_index_is_left_out_of_the_list_and_named_by_get(
     service: Service, root: Path, manifest: bytes | None
 ) -> None:

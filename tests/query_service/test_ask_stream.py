@@ -235,3 +235,29 @@ def test_what_ask_refuses_is_refused(library: Service, client: QueryClient) -> N
     with pytest.raises(grpc.RpcError) as late:
         list(library.stub.AskStream(pb.AskRequest(query=QUESTION), timeout=1e-4))
     assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]
+
+
+def test_equal_streams_at_once_are_made_once(library: Service, client: QueryClient, writing: WritingGenerator) -> None:
+    config = pb.AskConfig(generator="writing", max_repairs=0)
+    leading, following = (client.ask_stream(QUESTION, config=config) for _ in range(2))
+    assert kinds([next(leading), next(leading)]) == ["started", "retrieved"]
+    assert writing.began.wait(PATIENCE)
+    asked = library.stub.Ask.future(pb.AskRequest(query=QUESTION, config=config))
+    writing.go_on.set()
+    answers = [said(list(leading)), said(list(following)), asked.result(PATIENCE).answer]
+    assert len(set(answers)) == 1
+    assert writing.ended == ["whole"]
+
+
+def test_who_follows_a_client_that_leaves_gets_the_answer(client: QueryClient, writing: WritingGenerator) -> None:
+    config = pb.AskConfig(generator="writing", max_repairs=0)
+    leading = client.ask_stream(QUESTION, config=config)
+    next(leading)
+    assert writing.began.wait(PATIENCE)
+    followed: list[pb.AskStreamResponse] = []
+    following = threading.Thread(target=lambda: followed.extend(client.ask_stream(QUESTION, config=config)))
+    following.start()
+    leading.close()  # type: ignore[attr-defined]  # it is a generator
+    following.join(PATIENCE)
+    assert said(followed) == followed[-1].done.answer
+    assert writing.ended == ["stopped", "whole"]

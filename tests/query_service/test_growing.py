@@ -63,3 +63,11 @@ def test_a_sentence_is_settled_when_the_next_one_begins():
     assert first.text == A and {citation.source for citation in first.citations} == {1, 3}
     assert not text.add("se a larger layer.")
     assert [sentence.text for sentence in text.end()] == [B]
+
+
+@pytest.mark.parametrize("unit", ["word ", "0.5 ", "[1] ", "e.g. ", "a. "])
+@pytest.mark.timeout(60)
+def test_a_long_text_without_sentences_takes_no_longer_than_its_length(unit):
+    text = unit * (20_000 // len(unit))
+    whole = read(text)
+    assert read(*(text[start : start + 4] for start in range(0, len(text), 4))) == whole

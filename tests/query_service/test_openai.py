@@ -116,7 +116,8 @@ class TestAnAnswer:
                 handler.wfile.write(chunk(f"Word {number} is here. "))
 
         server = endpoint(endless)
-        assert len(answer(server)) <= openai_chat._MAX_CHARS
+        draft = generator(server, openai_max_tokens=100).generate(assignment())
+        assert 1000 < len(" ".join(sentence.text for sentence in draft)) <= 2000
         assert server.gone.wait(PATIENCE)
         assert "broken off" in caplog.text
 

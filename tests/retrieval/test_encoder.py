@@ -7,6 +7,7 @@ import pytest
 
 from rag_papers.errors import ModelUnavailable
 from rag_papers.retrieval.encoders import HashingEncoder, open_encoder
+from rag_papers.retrieval.encoders.batching import by_length, by_tokens, of_equal_length
 
 TEXTS = ["Attention is all you need.", "深度学习", "", "the", "café " * 1000, "\ud800"]
 
@@ -71,3 +72,19 @@ def test_names_and_identities_tell_dimensions_apart() -> None:
 def test_other_names_are_looked_up_as_models(name: str) -> None:
     with pytest.raises(ModelUnavailable):
         open_encoder(name)
+
+
+class TestBatches:
+    LENGTHS = (3, 9, 3, 1, 0, 9, 3, 40)
+
+    def test_of_equal_length_hold_one_length_and_no_more_tokens_than_fit(self) -> None:
+        assert of_equal_length(self.LENGTHS, 9) == [[4], [3], [0, 2, 6], [1], [5], [7]]
+        assert of_equal_length(self.LENGTHS, 1) == [[4], [3], [0], [2], [6], [1], [5], [7]]
+
+    def test_by_tokens_are_as_full_as_they_may_be(self) -> None:
+        assert by_tokens(self.LENGTHS, 10) == [[4, 3, 0, 2, 6], [1], [5], [7]]
+        assert by_tokens(self.LENGTHS, 1000) == [[4, 3, 0, 2, 6, 1, 5, 7]]
+
+    def test_by_length_count_texts(self) -> None:
+        assert by_length(self.LENGTHS, 3) == [[4, 3, 0], [2, 6, 1], [5, 7]]
+        assert by_length([], 3) == by_tokens([]) == of_equal_length([]) == []

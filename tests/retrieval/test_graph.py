@@ -10,6 +10,9 @@ from rag_papers.retrieval.graph import Graph, build_graph
 
 from .vectors import clustered
 
+NEIGHBOURS = 100
+"""That a search for the ten best asks for."""
+
 
 def built(vectors: npt.NDArray[np.float32], path: Path) -> Graph:
     copies = build_graph(vectors, path, lambda done: None)
@@ -27,7 +30,7 @@ def recall(graph: Graph, vectors: npt.NDArray[np.float32], queries: npt.NDArray[
     found = 0
     for query in queries:
         best = np.argsort(-(vectors @ query), kind="stable")[:k]
-        found += len(np.intersect1d(best, graph.nearest(query, 200)))
+        found += len(np.intersect1d(best, graph.nearest(query, NEIGHBOURS)))
     return found / (k * len(queries))
 
 

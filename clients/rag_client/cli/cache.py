@@ -3,20 +3,22 @@
 import time
 from collections.abc import Iterator
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 import click
 
 from rag_client import deadlines
 from rag_client.cli.cacheview import stats_lines
 from rag_client.cli.command import Group
+from rag_client.cli.exits import ExitCode, complain
 from rag_client.cli.options import AGE, with_query_client
 from rag_client.cli.output import emit
-from rag_client.cli.text import clean, counted, size
+from rag_client.cli.progress import on_stderr
+from rag_client.cli.text import clean, counted, shorten, size
 
 if TYPE_CHECKING:
     from rag_client import QueryClient
-    from rag_papers.v1.query_pb2 import PurgeCacheResponse, VacuumCacheResponse
+    from rag_papers.v1.query_pb2 import PurgeCacheResponse, VacuumCacheResponse, WarmCacheResponse
 
 
 @click.group(cls=Group)
@@ -65,6 +67,36 @@ def purge(
 
 
 @cache.command()
+@click.argument("file", type=click.File(encoding="utf-8"), required=False)
+@click.option("--frequent", type=click.IntRange(0), default=0, metavar="N", help="So many of those asked in sessions.")
+@click.option(
+    "--days", type=float, default=7.0, show_default=True, metavar="D", help="Over how many days to count them."
+)
+@click.option("--corpus", default="", metavar="NAME", help="The corpus to answer from.")
+@with_query_client(deadline=deadlines.WARM)
+def warm(client: "QueryClient", as_json: bool, file: TextIO | None, frequent: int, days: float, corpus: str) -> None:
+    """Ask the questions of FILE ahead, one a line, and store the answers; - is stdin."""
+    queries = [line.strip() for line in file if line.strip()] if file else []
+    if not queries and not frequent:
+        raise click.UsageError("there is nothing to ask: name a FILE of questions, or --frequent N")
+    failed = 0
+    with on_stderr() as show:
+        for response in client.warm_cache(queries, most_frequent=frequent, days=days, corpus=corpus):
+            done = response.stored + response.revalidated + response.generated + response.failed
+            share = done / response.total if response.total else 1.0
+            show("warming", share, f"{done}/{counted(response.total, 'question', 'questions')}")
+            if response.failure:
+                complain(f"{shorten(response.query, 60)}: {response.failure}")
+            failed = response.failed
+            if as_json:
+                emit(response, (), as_json=True)
+    if not as_json:
+        emit(response, [warmed(response)], as_json=False)
+    if failed:
+        raise click.exceptions.Exit(ExitCode.FAILED)
+
+
+@cache.command()
 @with_query_client(deadline=deadlines.VACUUM)
 def vacuum(client: "QueryClient", as_json: bool) -> None:
     """Give the space of deleted entries back to the file system."""
@@ -93,6 +125,15 @@ def watch_stats(client: "QueryClient", as_json: bool, interval: float) -> None:
         while True:
             live.update(Text("\n".join(stats_lines(client.cache_stats())), no_wrap=True), refresh=True)
             time.sleep(interval)
+
+
+def warmed(response: "WarmCacheResponse") -> str:
+    """What a warming came to."""
+    questions = counted(response.total, "question", "questions")
+    return (
+        f"{questions}: {response.stored} stored already, {response.revalidated} with the text of an earlier version, "
+        f"{response.generated} answered, {response.failed} failed"
+    )
 
 
 def freed(response: "VacuumCacheResponse") -> str:

@@ -47,7 +47,8 @@ def main() -> int:
     """Freezes one model, as stdin says, and answers with one line on stdout."""
     with os.fdopen(os.dup(sys.stdout.fileno()), "w") as answer:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print is no answer
-        logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s freezing %(message)s")
+        logging.basicConfig(format="%(asctime)s %(levelname)s freezing %(message)s")  # libraries' warnings alone
+        logging.getLogger("rag_papers").setLevel(logging.INFO)
         task = json.loads(sys.stdin.buffer.readline())
         threading.Thread(target=_end_with_the_caller, daemon=True).start()
         answer.write(json.dumps(_outcome(task)))

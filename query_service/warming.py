@@ -1,0 +1,81 @@
+"""Warming: questions asked ahead, so that whoever asks them after a new version was published finds the answer."""
+
+import dataclasses
+import heapq
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+
+from query_service.answering import Ask
+from query_service.asking import Asker
+from query_service.stop import Stop
+from rag_papers.errors import RagError
+from rag_papers.persist.sessions import SessionStore
+
+_SESSIONS_AT_ONCE = 100
+_DAY_SECONDS = 86_400.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Warmed:
+    """How far the warming has come."""
+
+    total: int
+    stored: int = 0
+    """Questions whose answer was there already."""
+    revalidated: int = 0
+    """Questions whose answer's text is that of another version."""
+    generated: int = 0
+    """Questions that were answered."""
+    failed: int = 0
+    """Questions that could not be answered."""
+    query: str = ""
+    """The question asked last; empty before the first."""
+    failure: RagError | None = None
+    """Why that one failed."""
+
+
+async def warm(asker: Asker, asks: Sequence[Ask], stop: Stop) -> AsyncIterator[Warmed]:
+    """Asks one question after the other, so that callers have the service to themselves but for one.
+
+    Says how far it has come at once, and after each question. Raises DeadlineExceeded; another failure is that of its
+    question.
+    """
+    warmed = Warmed(total=len(asks))
+    yield warmed
+    for ask in asks:
+        stop.check()
+        warmed = dataclasses.replace(warmed, query=ask.query, failure=None)
+        try:
+            asked = await asker.ask(ask, stop)
+        except RagError as error:
+            stop.check()
+            warmed = dataclasses.replace(warmed, failed=warmed.failed + 1, failure=error)
+        else:
+            use = asked.cache
+            how = "stored" if use.answer_hit else "revalidated" if use.is_revalidated else "generated"
+            warmed = dataclasses.replace(warmed, **{how: getattr(warmed, how) + 1})
+        yield warmed
+
+
+def most_frequent(sessions: SessionStore, count: int, days: float, stop: Stop) -> list[str]:
+    """The questions that were asked most often in sessions during the last days, the most frequent first.
+
+    Those that needed the history of their session are left out: the answer depends on it. Raises SessionsUnavailable
+    and DeadlineExceeded.
+    """
+    since = time.time() - days * _DAY_SECONDS
+    times: Counter[str] = Counter()
+    after, more = "", True
+    while more:
+        page, more = sessions.page(_SESSIONS_AT_ONCE, after)
+        for session in page:
+            stop.check()
+            if session.updated < since:
+                more = False  # the others are older
+                break
+            for turn in sessions.turns(session.session_id):
+                if turn.created >= since and turn.query == turn.resolved_query:
+                    times[turn.query] += 1
+        after = page[-1].session_id if page else ""
+    return [query for query, _ in heapq.nsmallest(count, times.items(), key=lambda item: (-item[1], item[0]))]
