@@ -87,7 +87,7 @@ class AskConfig:
     """Name of the reranker."""
     exact: bool = False
     """Whether all vectors are compared, also where there is an approximate index."""
-    abstain_threshold: float = _bounded(0.46, 0, 1)
+    abstain_threshold: float = _bounded(0.48, 0, 1)
     """Strength of the best sentence below which there is no answer."""
 
     @property

@@ -190,11 +190,11 @@ class Settings:
         1, "processes of QueryService, which share its port, the caches and the indexes", unit="processes", low=1
     )
     abstain_threshold: float = _setting(
-        0.46,
-        "strength of the best sentence, 0 to 1, below which a question is not answered, unless it sets its own. On two "
-        "development collections 0.40 leaves 2 to 6 percent of questions that have an answer unanswered, 55 percent of "
-        "those whose paper is missing and 97 to 100 percent of those on another topic; 0.46: 12 to 13, 73, 99 to "
-        "100; 0.50: 20 to 28, 82, 99 to 100",
+        0.48,
+        "strength of the best sentence, 0 to 1, below which a question is not answered, unless it sets its own. On "
+        "two development collections 0.42 leaves 4 to 6 percent of questions that have an answer unanswered, 57 "
+        "percent of those whose paper is missing and 96 to 100 percent of those on another topic; 0.48: 13 to 15, 71, "
+        "98 to 100; 0.50: 15 to 22, 78, 99 to 100",
         low=0,
         high=1,
     )

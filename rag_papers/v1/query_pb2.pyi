@@ -204,7 +204,7 @@ class AskConfig(_message.Message):
     abstain_threshold: _builtins.float
     """An answer is given only where the best sentence of the context is at least this strong, 0 to 1; otherwise the papers
     are taken not to say. 0 never abstains while anything is found. Default: the service's setting RAG_ABSTAIN_THRESHOLD,
-    whose help says how many questions with and without an answer stay below; 0.46 unless set.
+    whose help says how many questions with and without an answer stay below; 0.48 unless set.
     """
     def __init__(
         self,

@@ -80,11 +80,11 @@ def test_nothing_retrieved_is_a_reason_of_its_own(library: Service) -> None:
 
 def test_accepted_means_the_score_reaches_the_threshold(library: Service) -> None:
     question = "How does dropout reduce overfitting of huge models?"
-    free = library.ask(question, config=pb.AskConfig(accept_threshold=0))
+    free = library.ask(question, config=pb.AskConfig(accept_threshold=0, abstain_threshold=0))
     assert free.accepted
     assert free.status == pb.ANSWER_STATUS_ANSWERED
     assert list(free.path) == FIRST
-    strict = library.ask(question, config=pb.AskConfig(accept_threshold=1))
+    strict = library.ask(question, config=pb.AskConfig(accept_threshold=1, abstain_threshold=0))
     assert not strict.accepted
     assert strict.status == pb.ANSWER_STATUS_PARTIAL
     assert strict.answer
@@ -98,6 +98,18 @@ def test_an_answer_that_is_not_accepted_is_repaired_as_often_as_allowed(library:
     response = library.ask(question, config=config)
     assert list(response.path) == FIRST + repairs * REPAIR
     assert list(library.plan(question, config=config).steps) == list(response.path)
+
+
+@pytest.mark.parametrize("question", ["How does dropout reduce overfitting of huge models?", "dropout volcano", "BM25"])
+@pytest.mark.parametrize("weights", [(0.7, 0.3), (1.0, 0.0), (0.0, 1.0)])
+def test_a_repair_never_gives_a_worse_answer(library: Service, question: str, weights: tuple[float, float]) -> None:
+    config = pb.AskConfig(accept_threshold=1, bm25_weight_on_repair=weights[0], vector_weight_on_repair=weights[1])
+    scores = []
+    for config.max_repairs in range(4):
+        response = library.ask(question, config=config)
+        scores.append(response.score)
+        assert response.repair_used == (response.score > scores[0])
+    assert scores == sorted(scores)
 
 
 def test_repair_finds_what_the_first_attempt_missed(service: Service) -> None:

@@ -103,7 +103,7 @@ def test_reranking_gives_way(library: Service, client: QueryClient, slow: Slow) 
 
 
 def test_a_repair_does_not_begin_without_time_for_it(client: QueryClient, slow: Slow) -> None:
-    config = pb.AskConfig(generator="slow", accept_threshold=1)
+    config = pb.AskConfig(generator="slow", accept_threshold=1, abstain_threshold=0)
     slow.seconds = [0.5 * TIMEOUT, 0.0]
     response = client.ask(HARD, config=config)
     assert response.steps_skipped == ["repair"]
