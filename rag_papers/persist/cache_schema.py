@@ -18,7 +18,7 @@ SCHEMA_VERSION = 2
 CONVERTIBLE_VERSIONS = (1,)
 """Versions of files whose entries `convert` takes over."""
 
-# Measured in benchmarks/cache_store.py. A vector of 384 dimensions leaves a quarter of a page of 4096 bytes unused.
+# benchmarks/cache_store.py --choices compares. Vectors of 384 dimensions take a fifth less than in pages of 4096 bytes.
 _PAGE_BYTES = 8192
 _CACHE_KIB = 8192  # of pages, for each connection; a mapped file would be faster, and kill whoever reads when it is cut
 _LOG_PAGES = 4000  # after which the log is moved to the file, which waits for the disk
