@@ -30,10 +30,13 @@ class SeenFiles:
     """The files of one directory, known by its place in the file system: it may be renamed."""
 
     def __init__(self, directory: Path, root: Path) -> None:
-        """Reads what `directory` has of the files below `root`."""
-        status = root.stat()
-        self._path = directory / f"{status.st_dev:x}-{status.st_ino:x}.jsonl"
-        self._remembered = _read(self._path)
+        """Reads what `directory` has of the files below `root`; nothing if that is there no more."""
+        self._path: Path | None = None
+        self._remembered: dict[str, tuple[Stamp, bytes]] = {}
+        with contextlib.suppress(OSError):
+            status = root.stat()
+            self._path = directory / f"{status.st_dev:x}-{status.st_ino:x}.jsonl"
+            self._remembered = _read(self._path)
         self._current: dict[str, tuple[Stamp, bytes]] = {}
 
     def digest(self, path: str, stamp: Stamp) -> bytes | None:
@@ -51,6 +54,8 @@ class SeenFiles:
 
     def save(self) -> None:
         """Writes what was noted or asked for, and forgets all else."""
+        if self._path is None:
+            return
         if self._current != self._remembered:
             lines = [_line(path, stamp, digest) for path, (stamp, digest) in sorted(self._current.items())]
             body = b"".join(lines)

@@ -26,6 +26,8 @@ def sample(field: dataclasses.Field[Any]) -> tuple[str, Any]:
         return "localhost:7", "localhost:7"
     if field.metadata["unit"] == "URL":
         return "http://localhost:7/v1", "http://localhost:7/v1"
+    if field.name == "abstain_threshold":
+        return "0.25", 0.25
     if field.name == "reranker":
         return "none", "none"
     if field.name == "entailment":

@@ -51,7 +51,7 @@ def generator(server: ChatServer, **settings) -> OpenAIGenerator:
 def assignment(documents=LIBRARY, **changes) -> Assignment:
     passages = [record for group in records(documents) for record in group]
     evidence = [
-        Evidence(sentence=sentence, source=source, passage_score=1.0, coverage=1.0, cosine=None)
+        Evidence(sentence=sentence, source=source, passage_score=1.0, coverage=1.0, coverage_before=1.0, cosine=None)
         for source, record in enumerate(passages, start=1)
         for sentence in sentences_of(record)
     ]
