@@ -11,7 +11,7 @@ demo: .venv/server.done  ## ingest the sample papers and ask them
 	$(BIN)/python scripts/demo.py
 
 test: .venv/dev.done lint  ## lint, types, all tests
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: .venv/dev.done
 	$(BIN)/ruff check
