@@ -51,4 +51,4 @@ def test_a_job_that_had_published_has_succeeded_also_in_its_last_attempt(
 ) -> None:
     once = partial(spawn, **scene.settings(data), max_job_attempts=1)
     service_dies("service replace papers.json 1 after", once, faults, scene, data)
-    assert len([point for point in faults.passed() if point.startswith("worker send done 1 after")]) == 1
+    assert len([point for point in faults.passed() if point.startswith("worker send done 1 before")]) == 1
