@@ -64,6 +64,13 @@ LIBRARY = {
 """Three little papers."""
 
 
+def eventually(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def records(documents: Mapping[str, str]) -> list[list[PassageRecord]]:
     """The passages of each document: its paragraphs, without its headings. A '# ' line is the title."""
     found = []

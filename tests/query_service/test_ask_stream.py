@@ -13,7 +13,7 @@ from query_service.generators.extractive import ExtractiveGenerator
 from rag_client import AsyncQueryClient, QueryClient
 from rag_papers.errors import CorpusNotFound, DeadlineExceeded, Internal, InvalidRequest
 from rag_papers.v1 import query_pb2 as pb
-from tests.query_service.query_harness import PATIENCE, Service
+from tests.query_service.query_harness import PATIENCE, Service, eventually
 from tests.query_service.test_ask_cache import same
 
 QUESTION = "What is transfer learning?"
@@ -260,4 +260,4 @@ def test_who_follows_a_client_that_leaves_gets_the_answer(client: QueryClient, w
     leading.close()  # type: ignore[attr-defined]  # it is a generator
     following.join(PATIENCE)
     assert said(followed) == followed[-1].done.answer
-    assert writing.ended == ["stopped", "whole"]
+    eventually(lambda: sorted(writing.ended) == ["stopped", "whole"])

@@ -4,7 +4,6 @@ import os
 import pickle
 import shutil
 import threading
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytest
 from query_service import catalog, integrity
 from rag_papers.persist.index_store import MANIFEST, read_manifest, verify
 from rag_papers.settings import Settings
-from tests.query_service.query_harness import PATIENCE, Service, build, refused
+from tests.query_service.query_harness import PATIENCE, Service, build, eventually, refused
 
 FILES = [
     "bm25.hashes.npy",
@@ -127,13 +126,6 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gate]:
     monkeypatch.setattr(integrity, "verify", gate.verify)
     yield gate
     gate.opened.set()
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_large_index_answers_before_it_is_checked_and_is_cached_after(gate: Gate, service: Service) -> None:
