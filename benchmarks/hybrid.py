@@ -24,9 +24,11 @@ from synthetic import CORPUS_ID, MODEL, publish, texts, word, write_postings, wr
 from query_service.catalog import Catalog
 from query_service.config import SearchConfig
 from query_service.encoders import Encoders
+from query_service.retrieving import Rankings
 from query_service.searching import Search, Searcher
 from query_service.stop import Stop
 from rag_papers.persist import caching
+from rag_papers.persist.claims import Claims
 from rag_papers.persist.corpora import Corpora, Version
 from rag_papers.persist.index_store import IndexBuilder, OpenIndex
 from rag_papers.persist.model_store import ModelStore
@@ -83,7 +85,9 @@ def in_process(data: Path) -> Callable[[str], object]:
     """The search of the service, with its embedding cache."""
     store = SqliteStore(data / "cache" / "cache.db")
     searcher = Searcher(
-        Catalog(Corpora(data / "corpora"), data / "indexes"), Encoders(store, ModelStore(data / "models")), store
+        Catalog(Corpora(data / "corpora"), data / "indexes"),
+        Encoders(store, ModelStore(data / "models")),
+        Rankings(store, Claims(data / "cache" / "claims")),
     )
     policy = caching.CachePolicy(read=True, write=False)
 

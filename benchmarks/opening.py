@@ -56,18 +56,12 @@ def write_both(directory: Path, count: int) -> None:
 
 def ours(directory: Path) -> None:
     from rag_papers.persist.index_store import OpenIndex
-    from rag_papers.retrieval.fusion import fuse
+    from rag_papers.retrieval.search import search
 
     start = time.perf_counter()
     index = OpenIndex(directory / CORPUS_ID)
-    best = fuse(
-        index.bm25.scores(QUERY),
-        index.vectors @ index.vectors[7],
-        bound=index.bm25.bound(QUERY),
-        bm25_weight=0.5,
-        vector_weight=0.5,
-        top_k=10,
-    )
+    vector = index.vectors[7]
+    best = search(index, " ".join(QUERY), vector, bm25_weight=0.5, vector_weight=0.5, top_k=10)
     for candidate in best:
         index.passage(candidate.position)
     print(time.perf_counter() - start)
