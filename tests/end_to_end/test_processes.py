@@ -5,8 +5,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +16,7 @@ from rag_papers.persist.paths import DataPaths
 from rag_papers.settings import Settings
 from rag_papers.v1 import query_pb2 as pb
 from rag_papers.v1 import query_pb2_grpc
-from tests.query_service.query_harness import LIBRARY, PATIENCE, build
+from tests.query_service.query_harness import LIBRARY, PATIENCE, build, eventually
 
 QUESTION = "What is transfer learning?"
 
@@ -71,13 +69,6 @@ def ask(address: str, query: str = QUESTION) -> pb.AskResponse:
         return query_pb2_grpc.QueryServiceStub(channel).Ask(
             pb.AskRequest(query=query), timeout=PATIENCE, wait_for_ready=True
         )
-
-
-def eventually(condition: "threading.Event | object", *, until: float = PATIENCE) -> None:
-    end = time.monotonic() + until
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def gone(pid: int) -> bool:

@@ -12,6 +12,7 @@ import pytest
 from query_service.generators import GENERATORS
 from query_service.generators.base import Assignment, DraftSentence
 from query_service.generators.extractive import ExtractiveGenerator
+from rag_papers.errors import DeadlineExceeded
 from rag_papers.retrieval.encoders.hashing import HashingEncoder
 from rag_papers.v1 import query_pb2 as pb
 from tests.query_service.query_harness import LIBRARY, PATIENCE, Service
@@ -30,6 +31,7 @@ class Gated(ExtractiveGenerator):
         self.times = 0
         self.begun = threading.Event()
         self.may_end = threading.Event()
+        self.given_up = threading.Event()
         self._lock = threading.Lock()
 
     def generate(self, assignment: Assignment) -> Sequence[DraftSentence]:
@@ -38,7 +40,11 @@ class Gated(ExtractiveGenerator):
         self.begun.set()
         end = time.monotonic() + PATIENCE
         while not self.may_end.wait(0.01):
-            assignment.stop.check()
+            try:
+                assignment.stop.check()
+            except DeadlineExceeded:
+                self.given_up.set()
+                raise
             assert time.monotonic() < end
         return super().generate(assignment)
 
