@@ -22,9 +22,9 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
-from query_service.clashes import Stated
-from query_service.facts import directions, negations
-from query_service.support import estimate, features
+from query_service.verification.clashes import Stated
+from query_service.verification.facts import directions, negations
+from query_service.verification.support import estimate, features
 from rag_client.evaluation import lines
 from rag_papers.persist.caching import USE
 from rag_papers.persist.embedding_cache import CachingEncoder

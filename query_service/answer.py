@@ -11,7 +11,7 @@ from query_service.plan import Step
 from query_service.question import Intent
 from query_service.running import Run
 from query_service.steps import AbstainReason
-from query_service.verify import Issue, Judged
+from query_service.verification.verify import Issue, Judged
 
 
 class Status(StrEnum):

@@ -7,7 +7,6 @@ from query_service.answer import Answer
 from query_service.catalog import Catalog, Opened
 from query_service.config import AskConfig
 from query_service.encoders import CallVectors, Encoders
-from query_service.entailment import EntailmentByName, EntailmentModel
 from query_service.events import Listener, to_nobody
 from query_service.evidence import Coverage
 from query_service.generators import Generators
@@ -19,6 +18,7 @@ from query_service.retrieving import CacheUse, Rankings
 from query_service.running import run
 from query_service.steps import Task
 from query_service.stop import Stop
+from query_service.verification.entailment import EntailmentByName, EntailmentModel
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.retrieval.filtering import Filter
 

@@ -10,15 +10,15 @@ from query_service.asking import Asker
 from query_service.caches import Caches
 from query_service.catalog import Catalog
 from query_service.config import Defaults
-from query_service.convert import answer_bytes
+from query_service.convert.common import answer_bytes
 from query_service.encoders import Encoders
-from query_service.entailment import EntailmentByName
 from query_service.generators import GENERATORS, Generators
 from query_service.rerankers import Rerankers
 from query_service.retrieving import Rankings
 from query_service.searching import Searcher
 from query_service.servicer import SERVICE_NAME, QueryServicer
-from query_service.verifying import Verifier
+from query_service.verification.entailment import EntailmentByName
+from query_service.verification.verifying import Verifier
 from query_service.workers import Workers
 from rag_papers.errors import GeneratorUnavailable, InvalidRequest
 from rag_papers.persist.cache_database import CacheDatabase

@@ -8,7 +8,7 @@ from query_service.config import AskConfig
 from query_service.evidence import RankedPassage
 from query_service.plan import Step
 from query_service.question import Question
-from query_service.verify import Issue
+from query_service.verification.verify import Issue
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

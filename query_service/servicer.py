@@ -9,19 +9,22 @@ from typing import Any, TypeVar
 
 import grpc
 
-from query_service import convert, convert_cache, convert_session, convert_verify
 from query_service.answering import Ask as ValidAsk
 from query_service.asking import Asked, Asker
 from query_service.caches import Caches
 from query_service.config import Defaults
-from query_service.convert_ask import AskRequests, response_bytes
-from query_service.convert_stream import AskMessages
+from query_service.conversation.sessions import Conversations
+from query_service.convert import cache as convert_cache
+from query_service.convert import common as convert
+from query_service.convert import session as convert_session
+from query_service.convert import verify as convert_verify
+from query_service.convert.ask import AskRequests, response_bytes
+from query_service.convert.stream import AskMessages
 from query_service.events import Event, Listener, to_nobody
 from query_service.generators import Generators
 from query_service.searching import Searcher
-from query_service.sessions import Conversations
 from query_service.stop import Stop
-from query_service.verifying import Verifier
+from query_service.verification.verifying import Verifier
 from query_service.warming import most_frequent, warm
 from query_service.workers import Workers
 from rag_papers.errors import GeneratorUnavailable

@@ -27,8 +27,8 @@ from query_service.rerankers import NO_RERANKER
 from query_service.rerankers.base import Reranker, Retrieved, rerank
 from query_service.retrieving import Ranking, Rankings, retrieve
 from query_service.stop import Stop
-from query_service.support import Context, Entailment
-from query_service.verify import Verdict, verify
+from query_service.verification.support import Context, Entailment
+from query_service.verification.verify import Verdict, verify
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.index_store import OpenIndex
 from rag_papers.retrieval.filtering import Filter

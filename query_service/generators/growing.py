@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from query_service.evidence import Sentence
 from query_service.generators.base import DraftSentence
-from query_service.reading import cited, spans, without_marks
+from query_service.verification.reading import cited, spans, without_marks
 
 _LONG = 1000  # characters of a sentence from which on it is not looked at with every piece
 _MARKS_SO_FAR = re.compile(r"\s*(?:\[[\d\s,;]*\]\s*)*(?:\[[\d\s,;]*)?")

@@ -16,8 +16,8 @@ from query_service.evidence import by_source
 from query_service.generators import prompt
 from query_service.generators.base import Assignment, DraftSentence
 from query_service.generators.growing import GrowingText
-from query_service.reading import declines
 from query_service.stop import Stop
+from query_service.verification.reading import declines
 from rag_papers.errors import DeadlineExceeded, GeneratorFailed, GeneratorUnavailable, RagError
 from rag_papers.settings import Settings
 

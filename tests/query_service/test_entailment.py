@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from query_service.entailment import EntailmentByName, EntailmentModel
 from query_service.generators import GENERATORS
 from query_service.generators.base import Assignment, DraftSentence
 from query_service.stop import Stop
+from query_service.verification.entailment import EntailmentByName, EntailmentModel
 from rag_papers.errors import DeadlineExceeded, InvalidRequest, ModelUnavailable
 from rag_papers.settings import Settings
 from rag_papers.v1 import query_pb2 as pb

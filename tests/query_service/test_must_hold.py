@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from query_service.clashes import Clash
 from query_service.question import Intent, Question
-from query_service.support import Context
-from query_service.verify import Issue, Verdict, verify_text
+from query_service.verification.clashes import Clash
+from query_service.verification.support import Context
+from query_service.verification.verify import Issue, Verdict, verify_text
 from tests.query_service.query_harness import records
 
 PAPERS = {

@@ -14,7 +14,7 @@ from query_service.plan import Step, steps
 from query_service.question import Intent
 from query_service.steps import AbstainReason
 from query_service.stop import Stop
-from query_service.verify import Issue
+from query_service.verification.verify import Issue
 from rag_papers.errors import DeadlineExceeded
 from rag_papers.persist.caching import USE
 from rag_papers.persist.corpora import Corpora

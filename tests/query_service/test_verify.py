@@ -5,8 +5,8 @@ import pytest
 from query_service.evidence import Coverage, sentences_of
 from query_service.generators.base import Citation, DraftSentence
 from query_service.question import Intent, Question
-from query_service.support import Context
-from query_service.verify import Issue, Verdict, verify
+from query_service.verification.support import Context
+from query_service.verification.verify import Issue, Verdict, verify
 from tests.query_service.query_harness import records
 
 TEXT = (

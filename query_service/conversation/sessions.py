@@ -3,7 +3,7 @@
 import dataclasses
 
 from query_service.answering import Ask
-from query_service.follow_up import resolve
+from query_service.conversation.follow_up import resolve
 from query_service.question import detect
 from rag_papers.persist.sessions import SessionStore, new_session_id
 

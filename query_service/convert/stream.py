@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from query_service import convert
+from query_service.convert import common
 from query_service.events import Event, Said, Sourced, Started, Verified
 from query_service.plan import steps
 from query_service.question import Intent
@@ -28,17 +28,17 @@ class AskMessages:
                 started = AskStarted(
                     intent=event.question.intent,
                     steps=event.steps,
-                    config=convert.config_message(event.config),
+                    config=common.config_message(event.config),
                     corpus_id=event.corpus_id,
                 )
                 return AskStreamResponse(started=started)
             case Sourced():
-                return AskStreamResponse(retrieved=AskRetrieved(sources=convert.sources(event.passages)))
+                return AskStreamResponse(retrieved=AskRetrieved(sources=common.sources(event.passages)))
             case Said():
                 self._said += event.text
                 return AskStreamResponse(text_delta=event.text)
             case Verified():
-                verified = AskVerified(score=event.score, issues=convert.issues(event.issues), accepted=event.accepted)
+                verified = AskVerified(score=event.score, issues=common.issues(event.issues), accepted=event.accepted)
                 return AskStreamResponse(verified=verified)
 
     def rest(self, response: query_pb2.AskResponse) -> Iterator[AskStreamResponse]:

@@ -16,10 +16,10 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
-from query_service.clashes import Clash, Stated, clashes, missing_names, missing_quantities
 from query_service.evidence import Sentence
-from query_service.facts import negations
-from query_service.opposites import opposite
+from query_service.verification.clashes import Clash, Stated, clashes, missing_names, missing_quantities
+from query_service.verification.facts import negations
+from query_service.verification.opposites import opposite
 from rag_papers.retrieval.analysis import normalise
 
 Idf = Callable[[str], float]

@@ -5,10 +5,10 @@ import time
 
 from google.protobuf.message import DecodeError
 
-from query_service import convert
 from query_service.answering import Ask
 from query_service.asking import Asked
 from query_service.config import Defaults
+from query_service.convert import common
 from query_service.retrieving import CacheUse
 from rag_papers.errors import InvalidRequest
 from rag_papers.v1 import query_pb2, resources_pb2
@@ -34,7 +34,7 @@ class AskRequests:
             request = query_pb2.AskRequest.FromString(data)
         except DecodeError as error:
             raise InvalidRequest(violations={"request": f"is no AskRequest: {error}"}) from None
-        return convert.ask(request, self._max_query_chars, self._defaults)
+        return common.ask(request, self._max_query_chars, self._defaults)
 
 
 def response_bytes(asked: Asked, trace_id: str, start: float) -> bytes:
@@ -43,7 +43,7 @@ def response_bytes(asked: Asked, trace_id: str, start: float) -> bytes:
     What belongs to the call comes behind the answer: serialised messages that are joined are one message.
     """
     own = query_pb2.AskResponse(corpus=asked.corpus, trace_id=trace_id)
-    convert.set_cache_info(own.cache, asked.cache)
+    common.set_cache_info(own.cache, asked.cache)
     own.cache.answer_origin = _origin(asked.cache)
     for step, milliseconds in asked.timings_ms.items():
         own.timings_ms[step] = milliseconds

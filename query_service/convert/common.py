@@ -20,7 +20,7 @@ from query_service.rerankers import NAMES as RERANKERS
 from query_service.rerankers import is_reranker
 from query_service.retrieving import CacheUse
 from query_service.searching import Found, Search
-from query_service.verify import Issue, Judged
+from query_service.verification.verify import Issue, Judged
 from rag_papers.errors import InvalidRequest
 from rag_papers.persist.caching import BYPASS, REFRESH, USE, CachePolicy
 from rag_papers.persist.index_store import PassageRecord

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping
 
 from google.protobuf.duration_pb2 import Duration
 
-from query_service import convert
 from query_service.answering import Ask
 from query_service.caches import OF_A_CORPUS, Purge
 from query_service.config import Defaults
+from query_service.convert import common
 from query_service.warming import Warmed
 from rag_papers.errors import InvalidRequest
 from rag_papers.persist.sqlite_store import CacheTable, Counters, Purged, SqliteStore, TableStats
@@ -70,7 +70,7 @@ def warm(
     for number, query in enumerate(queries):
         message = query_pb2.AskRequest(query=query, corpus=request.corpus, config=request.config)
         try:
-            ask = convert.ask(message, max_query_chars, defaults)
+            ask = common.ask(message, max_query_chars, defaults)
             asks.setdefault(ask.query, ask)
         except InvalidRequest as error:
             found = {

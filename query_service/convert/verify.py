@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from query_service import convert
 from query_service.config import Defaults
-from query_service.verifying import Claim, Verified
+from query_service.convert import common
+from query_service.verification.verifying import Claim, Verified
 from rag_papers.errors import InvalidRequest
 from rag_papers.persist.index_store import PassageRecord
 from rag_papers.v1 import query_pb2, resources_pb2
@@ -36,7 +36,7 @@ def claim(request: query_pb2.VerifyRequest, max_query_chars: int, defaults: Defa
     if faults := _passage_faults(request):
         wrong["passages"] = "; ".join(faults)
     try:
-        ask = convert.ask(asked, max_query_chars, defaults)
+        ask = common.ask(asked, max_query_chars, defaults)
     except InvalidRequest as error:
         raise InvalidRequest(violations=wrong | error.violations) from None
     if wrong:
@@ -50,11 +50,11 @@ def verify_response(verified: Verified, intent: str, trace_id: str) -> query_pb2
     return query_pb2.VerifyResponse(
         score=verdict.score,
         accepted=verified.is_accepted,
-        issues=convert.issues(verdict.issues),
-        sentences=convert.judged_sentences(verified.sentences, verdict.sentences),
+        issues=common.issues(verdict.issues),
+        sentences=common.judged_sentences(verified.sentences, verdict.sentences),
         declines=verdict.declines,
         intent=intent,
-        passages=map(convert.passage_message, verified.passages),
+        passages=map(common.passage_message, verified.passages),
         corpus=verified.corpus,
         corpus_id=verified.corpus_id,
         trace_id=trace_id,

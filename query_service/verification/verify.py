@@ -5,7 +5,6 @@ import itertools
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 
-from query_service.clashes import Clash
 from query_service.evidence import (
     Coverage,
     Sentence,
@@ -15,11 +14,12 @@ from query_service.evidence import (
     sentences_of,
     similarity,
 )
-from query_service.facts import negations
 from query_service.generators.base import Citation, DraftSentence
 from query_service.question import Intent, Question
-from query_service.reading import declines, draft, has_marks, without_marks
-from query_service.support import NOTHING, Context, Entailment, Idf, Support, Vectors
+from query_service.verification.clashes import Clash
+from query_service.verification.facts import negations
+from query_service.verification.reading import declines, draft, has_marks, without_marks
+from query_service.verification.support import NOTHING, Context, Entailment, Idf, Support, Vectors
 from rag_papers.persist.index_store import PassageRecord
 from rag_papers.retrieval.analysis import normalise, terms
 

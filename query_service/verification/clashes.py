@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 from query_service.evidence import words
-from query_service.facts import (
+from query_service.verification.facts import (
     DOWN,
     NUMBER_WORDS,
     UNITS,

@@ -1,7 +1,7 @@
 """The messages of sessions."""
 
 from query_service.config import MAX_SESSION_ID_CHARS
-from query_service.sessions import NEW, OpenTurn
+from query_service.conversation.sessions import NEW, OpenTurn
 from rag_papers.errors import InvalidRequest, SessionNotFound
 from rag_papers.persist.sessions import Session, SessionStore, StoredTurn
 from rag_papers.rpc.times import timestamp

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 
 from query_service.answering import Answerer, Ask
 from query_service.config import AskConfig
-from query_service.entailment import EntailmentByName
 from query_service.generators.base import DraftSentence
 from query_service.question import Question
 from query_service.running import context
 from query_service.stop import Stop
-from query_service.verify import Verdict, verify_text
+from query_service.verification.entailment import EntailmentByName
+from query_service.verification.verify import Verdict, verify_text
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.index_store import PassageRecord
 

@@ -1,0 +1,1 @@
+"""Sessions: turns that are stored, and questions that lean on the turns before."""
