@@ -1,6 +1,7 @@
 """Answering: a question and what it is answered with, to the answer, by running the plan."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
 
 from query_service.answer import Answer
@@ -44,6 +45,13 @@ class Ask:
     """The session that it is yet to become a turn of; "-": a new one; empty: none."""
     history: tuple[str, ...] = ()
     """Earlier questions of its session that `query` was completed from."""
+
+    def __hash__(self) -> int:
+        return self._hash
+
+    @functools.cached_property
+    def _hash(self) -> int:  # once, as the same request is asked for again and again
+        return hash((self.query, self.corpus, self.corpus_id, self.filter, self.config, self.policy, self.history))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
