@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from query_service.answer import Answer
 from query_service.catalog import Catalog, Opened
@@ -54,8 +55,7 @@ class Ask:
         return hash((self.query, self.corpus, self.corpus_id, self.filter, self.config, self.policy, self.history))
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Means:
+class Means(NamedTuple):  # as CacheUse
     """What a question is answered with."""
 
     opened: Opened

@@ -34,7 +34,7 @@ _HEAD = len(_MARK) + _LENGTH.size
 class Asked(NamedTuple):  # as CacheUse
     """An answer, and what belongs to this call alone."""
 
-    data: bytes
+    data: bytes | memoryview
     """What `encode` made of the answer."""
     corpus: str
     cache: CacheUse
@@ -99,7 +99,7 @@ class Asker:
         if policy.read and (stored := self._stored(key, means)):
             return stored
         generator = ReusingGenerator(means.generator, self._earlier_drafts(key, means) if policy.read else {})
-        means = dataclasses.replace(means, generator=generator)
+        means = means._replace(generator=generator)
         answered = self._answerer.answer(ask, means, policy, stop, listener)
         data = self._encode(answered.answer)
         is_complete = answered.answer.is_complete
@@ -132,12 +132,12 @@ class Asker:
         return {}
 
 
-def _answer_of(value: bytes) -> bytes | None:
+def _answer_of(value: bytes) -> memoryview | None:
     """The answer in what is stored; None if that is damaged."""
     if value.startswith(_MARK) and len(value) >= _HEAD:
         end = _HEAD + _LENGTH.unpack_from(value, len(_MARK))[0]
         if _HEAD < end <= len(value):
-            return value[_HEAD:end]
+            return memoryview(value)[_HEAD:end]
     logger.warning("a cached answer is damaged and ignored")
     return None
 

@@ -92,7 +92,7 @@ def convert(connection: sqlite3.Connection, path: str) -> None:
     try:
         with transaction(connection):
             for table in _CONVERTED:
-                rows = connection.execute(f"SELECT key, value, crc, created FROM earlier.{table} ORDER BY created")
+                rows = connection.execute(f"SELECT key, value, crc, created FROM earlier.{table} ORDER BY rowid")
                 connection.executemany(
                     insertion(table),
                     (

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from rag_papers.errors import CorpusNotFound, IndexInUse, IndexNotFound, InvalidRequest, NoIndex
 from rag_papers.persist.files import write_atomic
+from rag_papers.persist.write_signal import WriteSignal
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +22,8 @@ _SHOWN = 20  # names listed in a message
 _MAX_NAME_BYTES = 200  # with ".json" and a temporary suffix it must fit into a file name
 _SETTLED_NS = 50_000_000  # more than the steps of any file system's clock, which follow the kernel's of 1 to 10 ms
 
-Stamp: TypeAlias = tuple[tuple[int, int, int], ...]
-"""Tells one state of all pointers from another."""
+Stamp: TypeAlias = tuple[int | None, tuple[tuple[int, int, int], ...]]
+"""Tells one state of all pointers from another: the signal of their changes, if there is one, and their files."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -119,6 +120,7 @@ class Corpora:
         self._directory = directory
         self._cached: dict[str, tuple[tuple[int, int, int], Corpus | None]] = {}
         self._names: tuple[str, ...] = (str(directory),)
+        self._changes = WriteSignal(directory / ".changes")
 
     def all(self) -> dict[str, Corpus]:
         """Every corpus by name, as on disk now. A file that is no pointer is reported in the log and left out."""
@@ -142,18 +144,26 @@ class Corpora:
         A file system's clock stands still for some milliseconds at a time: what has changed within that time might
         change again without a trace.
         """
+        self._changes.check()
+        signal = self._changes.value  # before the files: who writes now signals later
         try:
             stats = [os.stat(name) for name in self._names]  # noqa: PTH116 - for every answer; Path.stat is slower
         except OSError:
             return None
         if max(stat.st_mtime_ns for stat in stats) > time.time_ns() - _SETTLED_NS:
             return None
-        return tuple([(stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats])
+        return signal, tuple([(stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats])
 
     def is_as(self, stamp: Stamp) -> bool:
-        """Whether no pointer was replaced, added or deleted since `stamp` was taken: by the directory's time alone."""
+        """Whether `publish` and `forget`, of any process, have changed nothing since `stamp` was taken.
+
+        Told by their signal alone; where there is none, by the time of the directory.
+        """
+        signal, files = stamp
+        if signal is not None:
+            return self._changes.value == signal
         try:
-            return os.stat(self._names[0]).st_mtime_ns == stamp[0][1]  # noqa: PTH116
+            return os.stat(self._names[0]).st_mtime_ns == files[0][1]  # noqa: PTH116
         except OSError:
             return False
 
@@ -191,6 +201,8 @@ class Corpora:
             "history": [dataclasses.asdict(version) for version in history],
         }
         write_atomic(self._path(name), json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
+        self._changes.check()
+        self._changes.give()
 
 
 def _read(path: Path) -> Corpus | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from rag_papers.persist import cache_rows
-from rag_papers.persist.cache_database import CacheDatabase, file_id
+from rag_papers.persist.cache_database import CacheDatabase
 from rag_papers.persist.cache_limits import UNLIMITED, CacheLimits, TableLimits
 from rag_papers.persist.cache_rows import BATCH_ROWS, Entry, Selection
 from rag_papers.persist.cache_schema import CacheTable, id_of
@@ -31,7 +31,8 @@ _EVICTED_SHARE = 16  # an eviction frees this part of the limit, ...
 _EVICTED_BYTES = 4 << 20  # ... or this much if that is less
 _LARGEST_SHARE = 4  # an entry larger than this part of the limit is not stored
 _NO_LIMITS = TableLimits()
-_TRUSTED_SECONDS = 1.0  # how long no signal counts as no write; a writer may die between its commit and its signal
+# How long no signal counts as no write: a writer may die between its commit and its signal, somebody delete the file.
+_TRUSTED_SECONDS = 0.1
 
 T = TypeVar("T")
 
@@ -70,7 +71,6 @@ class _Verified:
     """The epoch of a table, and what shows that it is still the same."""
 
     token: int
-    file: tuple[int, int]
     epoch: int
     at: float
 
@@ -80,7 +80,6 @@ class SqliteStore:
 
     def __init__(self, path: Path, limits: CacheLimits = UNLIMITED) -> None:
         self.path = path
-        self._name = str(path)
         self._limits = limits
         self._database = CacheDatabase(path)
         self._memory = MemoryTier(limits.memory_bytes)
@@ -182,22 +181,17 @@ class SqliteStore:
         if known is None or now - known.at >= _TRUSTED_SECONDS:
             self._signal.check()
         # The signal first: what is written from here on gives another one.
-        token, file = self._signal.value, file_id(self._name)
+        token = self._signal.value
         epoch = cache_rows.size_and_epoch(connection, table)[1]
-        if token is not None and file is not None:
-            self._verified[table] = _Verified(token=token, file=file, epoch=epoch, at=now)
+        if token is not None:
+            self._verified[table] = _Verified(token=token, epoch=epoch, at=now)
         return epoch
 
     def _remembered(self, table: CacheTable, key: bytes) -> Entry | None:
         """The entry from memory, if nobody has written since the epoch of its table was read: without the database."""
         verified = self._verified.get(table)
         now = time.time()
-        if (
-            verified is None
-            or verified.token != self._signal.value
-            or not 0 <= now - verified.at < _TRUSTED_SECONDS
-            or verified.file != file_id(self._name)  # which somebody may have deleted
-        ):
+        if verified is None or verified.token != self._signal.value or not 0 <= now - verified.at < _TRUSTED_SECONDS:
             return None
         entry = self._memory.get(table, key, verified.epoch)
         ttl = self._of(table).ttl_seconds

@@ -348,9 +348,8 @@ class TestMemory:
             lambda other: other.purge([ANSWERS]),
             lambda other: other.purge([ANSWERS], corpus_ids=["version"]),
             lambda other: other.put(ANSWERS, b"key", b"new"),
-            lambda other: other.path.unlink(),
         ],
-        ids=["purge", "purge by corpus", "refresh", "deletion of the file"],
+        ids=["purge", "purge by corpus", "refresh"],
     )
     @pytest.mark.parametrize("filled_by", ["put", "get"])
     def test_sees_at_once_what_another_process_does(
@@ -365,6 +364,14 @@ class TestMemory:
         entry = store.get(ANSWERS, b"key")
         assert entry is None or entry.value == b"new"
         assert (entry and entry.value) == ((found := other.get(ANSWERS, b"key")) and found.value)
+
+    def test_sees_soon_that_somebody_has_deleted_the_file(self, open_store: Open, clock: Clock) -> None:
+        store = open_store(memory_bytes=100_000)
+        store.put(ANSWERS, b"key", b"old")
+        assert store.get(ANSWERS, b"key") and store.get(ANSWERS, b"key")
+        store.path.unlink()
+        clock.now += 0.11
+        assert store.get(ANSWERS, b"key") is None
 
     def test_keeps_what_others_write_beside_it(self, open_store: Open) -> None:
         store, other = open_store(memory_bytes=100_000), open_store()

@@ -453,7 +453,7 @@ def make_earlier(path: Path, count: int = 50, version: int = 2) -> dict[bytes, b
     for table in CacheTable:
         connection.execute(f"CREATE TABLE {table} ({COLUMNS[version]})")
         for number, (key, value) in enumerate(items.items()):
-            row = [key, value, zlib.crc32(value, zlib.crc32(key) if version == 2 else 0), 1000.0 - number]
+            row = [key, value, zlib.crc32(value, zlib.crc32(key) if version == 2 else 0), 1000.0 + number]
             connection.execute(f"INSERT INTO {table} (key, value, crc, created) VALUES (?, ?, ?, ?)", row)
     connection.execute(f"PRAGMA user_version = {version}")
     connection.execute("COMMIT")
@@ -475,7 +475,7 @@ class TestEarlierVersion:
             assert {key: entry.value for key, entry in found.items()} == expected
         stats = store.stats()
         assert (stats[EMBEDDINGS].count, stats[EMBEDDINGS].counters.puts) == (49, 0)
-        assert (stats[EMBEDDINGS].oldest, stats[EMBEDDINGS].newest) == (951.0, 1000.0)
+        assert (stats[EMBEDDINGS].oldest, stats[EMBEDDINGS].newest) == (1000.0, 1049.0)
         assert (stats[ANSWERS].count, stats[RETRIEVAL].count) == (0, 0)
         assert not caplog.records
         assert {path.name for path in store.path.parent.iterdir()} == {
