@@ -1,6 +1,7 @@
 """Corpus pointers: which version of a corpus is active, and which ones it had."""
 
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -120,7 +121,6 @@ class Corpora:
         self._directory = directory
         self._cached: dict[str, tuple[tuple[int, int, int], Corpus | None]] = {}
         self._names: tuple[str, ...] = (str(directory),)
-        self._changes = WriteSignal(directory / ".changes")
 
     def all(self) -> dict[str, Corpus]:
         """Every corpus by name, as on disk now. A file that is no pointer is reported in the log and left out."""
@@ -166,6 +166,10 @@ class Corpora:
             return os.stat(self._names[0]).st_mtime_ns == files[0][1]  # noqa: PTH116
         except OSError:
             return False
+
+    @functools.cached_property
+    def _changes(self) -> WriteSignal:  # made when it is needed: to look at the pointers leaves no file behind
+        return WriteSignal(self._directory / ".changes")
 
     def unreadable(self) -> list[str]:
         """The names of the files that `all` leaves out: nobody knows which versions they mean."""
