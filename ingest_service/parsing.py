@@ -48,8 +48,8 @@ class Parser:
             process.stdin.write(json.dumps(request).encode() + b"\n" + data)
             process.stdin.flush()
         answer = process.stdout.readline()
-        complete = answer.endswith(b"\n")
-        found = [_item(item) for item in json.loads(answer)] if complete else [self._lost(path, process)]
+        found: list[Document | FileError]
+        found = [_item(item) for item in json.loads(answer)] if answer.endswith(b"\n") else [self._lost(path, process)]
         if any(isinstance(item, FileError) and item.reason in UNSETTLED for item in found):
             self.close()  # it is dead, or what a failed allocation left behind, which nobody trusts
         return found

@@ -28,7 +28,7 @@ class InvalidRequest(RagError):
 
     def __init__(self, message: str = "", violations: Mapping[str, str] | None = None, **metadata: str) -> None:
         self.violations = dict(violations or {})
-        super().__init__(message or "; ".join(f"{f}: {why}" for f, why in self.violations.items()), **metadata)
+        super().__init__(message or "; ".join(f"{f}: {why}" for f, why in self.violations.items()), None, **metadata)
 
 
 class RequestIdReused(RagError):
