@@ -47,7 +47,8 @@ class Noted:
         """The entries `found` were read."""
         self.hits += len(found)
         self.misses += misses
-        self._reads.append((found, now))
+        if found:
+            self._reads.append((found, now))
         self._keys += len(found)
         if self._keys > _MAX_ACCESSED:
             self._unpack()
@@ -110,12 +111,12 @@ class Usage:
     def take_accessed(self, table: CacheTable) -> dict[bytes, float]:
         """When entries of `table` were read last, which then counts as saved."""
         with self._lock:
-            return self._unsaved[table].take_accessed()
+            return self._unsaved[table].take_accessed() if table in self._unsaved else {}
 
     def counters(self, table: CacheTable) -> Counters:
         """Of this process, since its start."""
         with self._lock:
-            noted = self._unsaved[table]
+            noted = self._unsaved.get(table, Noted())
             return Counters(**(self._counts[table] + Counter(hits=noted.hits, misses=noted.misses)))
 
     def close(self) -> None:
