@@ -18,8 +18,6 @@ from rag_papers.persist.job_log import JobStage
 
 _REPORT_SECONDS = 0.1
 _BEAT_SECONDS = 0.4
-_LONG_SECONDS = 1.0
-"""After which a step that tells nothing is said to go on."""
 
 
 class _Reporter:
@@ -69,10 +67,12 @@ class _Reporter:
     def _beat(self) -> None:
         while not self._ended.wait(_BEAT_SECONDS):
             with self._lock:
-                seconds = time.monotonic() - self._told
-                if self._message and seconds > _LONG_SECONDS:
-                    self._pending["message"] = f"{self._message} ({seconds:.1f} s)"
-                if not self._send():
+                if self._send():
+                    continue
+                if self._message:
+                    self._pending["message"] = f"{self._message} ({time.monotonic() - self._told:.1f} s)"
+                    self._send()
+                else:
                     send("alive", {})
 
     def _send(self) -> bool:
