@@ -3,9 +3,10 @@
     pip install faiss-cpu hnswlib            # for this comparison alone; the services need neither
     python benchmarks/vectors.py one [N]     # exact, one query at a time: faiss IndexFlatIP at one thread and at two
     python benchmarks/vectors.py many [N]    # exact, 32 queries at once: one after the other, and as they come
-    python benchmarks/vectors.py graph [N]   # approximate, built by one thread each; 1,000,000 takes hours on two cores
+    python benchmarks/vectors.py graph [N [DIRECTORY]]  # approximate; 1,000,000 takes half an hour on two cores
 
 Top 10 of N vectors (100,000 unless given) of 384 numbers, which lie in clusters as those of texts do.
+`graph` keeps what the other libraries built in DIRECTORY, if one is given, and takes it from there the next time.
 """
 
 import mmap
@@ -33,7 +34,7 @@ from rag_papers.retrieval.vectors import VectorSearch
 DIM, QUERIES, AT_ONCE, K = 384, 100, 32, 10
 CONNECTIVITY, EXPANSION_ADD = 16, 128
 EFFORTS = (32, 64, 96, 128, 192, 256, 384, 512)
-CLUSTERS, LATENT = 3000, 64
+OF_A_KIND, LATENT = 20, 64  # vectors in a cluster
 
 Vectors = npt.NDArray[np.float32]
 Side = Callable[[Vectors], Sequence[int]]
@@ -56,12 +57,13 @@ def clustered(count: int) -> tuple[Vectors, Vectors]:
     """`count` vectors and QUERIES more of the same kind, rows L2-normalised."""
     random = np.random.default_rng(0)
     scale = 1 / np.sqrt(1 + np.arange(LATENT) / 8)
-    centres = random.standard_normal((CLUSTERS, LATENT)) * scale
+    clusters = max(1, count // OF_A_KIND)
+    centres = random.standard_normal((clusters, LATENT)) * scale
     projection = random.standard_normal((LATENT, DIM)) / np.sqrt(LATENT)
     rows = np.empty((count + QUERIES, DIM), np.float32)
     for start in range(0, len(rows), 1 << 16):
         block = rows[start : start + (1 << 16)]
-        latent = centres[random.integers(0, CLUSTERS, len(block))]
+        latent = centres[random.integers(0, clusters, len(block))]
         latent = latent + 0.7 * scale * random.standard_normal(latent.shape)
         block[:] = latent @ projection + 0.15 * random.standard_normal(block.shape)
         block /= np.linalg.norm(block, axis=1, keepdims=True)
@@ -104,10 +106,10 @@ def graph(vectors: Vectors, queries: Vectors) -> None:
     with tempfile.TemporaryDirectory() as directory:
         ours = OurIndex(vectors)
         path = Path(directory) / "graph"
-        copies = timed("ours", lambda: build_graph(vectors, path, lambda done: None))
+        built = timed("ours", lambda: build_graph(vectors, path, lambda done: None))
         with path.open("rb") as file:
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        ours.vector_search.use(timed("ours, opening", lambda: Graph(data, copies)))
+        ours.vector_search.use(timed("ours, opening", lambda: Graph(data, built)))
 
         def approximately(query: Vectors) -> list[int]:
             return ours.search(query, exact=False)

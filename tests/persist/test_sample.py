@@ -102,7 +102,7 @@ class TestByTheDocument:
 
 
 def test_it_is_whole() -> None:
-    assert verify(SAMPLE).features == ("usearch-1",)
+    assert verify(SAMPLE).features == ("faiss-hnsw-1",)
     assert [error.path for error in read_failures(SAMPLE)] == ["abstracts.jsonl:3"]
     *_, paper = read_documents(SAMPLE)
     assert (paper.year, paper.authors, paper.doi) == (2021, ("Ada Example", "Björn Ålander"), "10.5555/quokka")

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from rag_papers.retrieval.graph import Graph, build_graph
+from rag_papers.retrieval.graph import EFFORTS, Built, Graph, build_graph
 
 from .vectors import clustered
 
@@ -15,9 +15,9 @@ NEIGHBOURS = 100
 
 
 def built(vectors: npt.NDArray[np.float32], path: Path) -> Graph:
-    copies = build_graph(vectors, path, lambda done: None)
+    built = build_graph(vectors, path, lambda done: None)
     with path.open("rb") as file:
-        return Graph(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), copies)
+        return Graph(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), built)
 
 
 def bytes_of(vectors: npt.NDArray[np.float32], path: Path) -> bytes:
@@ -75,7 +75,7 @@ def test_vectors_of_zeros_are_no_fault(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"?", bytes(64), b"\x93NUMPY" + bytes(4096)])
 def test_what_is_no_graph_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError):
-        Graph(memoryview(data), np.empty((0, 2), np.int64))
+        Graph(memoryview(data), Built(np.empty((0, 2), np.int64), EFFORTS[0]))
 
 
 def test_many_equal_vectors_hide_no_other_and_are_found_together(tmp_path: Path) -> None:
