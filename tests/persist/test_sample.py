@@ -16,7 +16,7 @@ from rag_papers.retrieval.encoders import open_encoder
 from rag_papers.retrieval.filtering import Filter
 from rag_papers.retrieval.search import search
 
-SAMPLE = Path(__file__).parent / "sample" / "e3176c82c4f8ba21"
+SAMPLE = Path(__file__).parent / "sample" / "53cf60b283e7a43c"
 NUMBERS = {"<f4": "f", "<i4": "i", "<i8": "q", "<u8": "Q", "|u1": "B", "|i1": "b"}
 
 
