@@ -5,8 +5,8 @@
     python benchmarks/vectors.py many [N]    # exact, 32 queries at once: one after the other, and as they come
     python benchmarks/vectors.py graph [N]   # approximate; the other libraries build with two threads, ours with one
 
-Top 10 of N vectors (100,000 unless given) of 384 numbers, which lie in clusters as those of texts do. `graph` gives each
-of the other libraries the least effort with which it finds as much as ours does.
+Top 10 of N vectors (100,000 unless given) of 384 numbers, which lie in clusters as those of texts do. `graph` gives
+each of the other libraries the least effort with which it finds as much as ours does.
 """
 
 import mmap
