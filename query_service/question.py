@@ -144,14 +144,20 @@ class Question:
         return bool(_YES_NO.match(self.text))
 
     @functools.cached_property
-    def sides(self) -> tuple[frozenset[str], ...]:
-        """The terms that tell the two things to be compared apart, two sets; empty if they cannot be told."""
+    def compared(self) -> tuple[str, ...]:
+        """The two things to be compared, in the words of the question; empty if they cannot be told."""
         for rule in _SIDES:
             if match := rule.search(self.text):
                 a, b = frozenset(_content(match["a"])), frozenset(_content(match["b"]))
                 if a - b and b - a:
-                    return a - b, b - a
+                    return match["a"], match["b"]
         return ()
+
+    @functools.cached_property
+    def sides(self) -> tuple[frozenset[str], ...]:
+        """The terms that tell the two things to be compared apart, two sets; empty if they cannot be told."""
+        sets = [frozenset(_content(side)) for side in self.compared]
+        return tuple(side.difference(*(other for other in sets if other is not side)) for side in sets)
 
 
 def _content(text: str) -> tuple[str, ...]:

@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from query_service.config import AskConfig
+import numpy as np
+
+from query_service.config import AskConfig, SearchConfig
 from query_service.encoders import CallVectors
 from query_service.evidence import (
     Coverage,
@@ -32,8 +34,11 @@ from query_service.verification.verify import Verdict, verify
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.index_store import OpenIndex
 from rag_papers.retrieval.filtering import Filter
+from rag_papers.retrieval.search import search
 
 _T = TypeVar("_T")
+
+_OF_A_SIDE = 4  # passages for each side of a comparison
 
 NO_ANSWER = "The papers do not say."
 """The answer of an abstention."""
@@ -107,6 +112,11 @@ class Attempt:
     verdict: Verdict = dataclasses.field(default_factory=lambda: Verdict(score=0.0))
 
     @property
+    def config(self) -> SearchConfig:
+        """How passages are retrieved."""
+        return self.task.config.search(self.repair)
+
+    @property
     def context_chars(self) -> int:
         """Characters of the context."""
         return sum(len(item.sentence.quote) for item in self.evidence)
@@ -128,17 +138,39 @@ class Attempt:
 
 
 def _retrieve(attempt: Attempt) -> None:
+    attempt.ranking = _ranking(attempt, attempt.task.question.text, attempt.config)
+
+
+def _retrieve_sides(attempt: Attempt) -> None:
+    """Adds the best passages for each side of a comparison, with the scores that they have for the whole question."""
+    task, config = attempt.task, attempt.config
+    found = {candidate.position for candidate in attempt.ranking.candidates}
+    of_sides = [
+        _ranking(attempt, side, dataclasses.replace(config, top_k=min(_OF_A_SIDE, config.top_k)))
+        for side in task.question.compared
+    ]
+    added = {candidate.position for ranking in of_sides for candidate in ranking.candidates} - found
+    if added:
+        question = task.question.text
+        more = search(
+            task.index,
+            question,
+            task.vectors.query(question) if task.vectors and config.vector_weight else None,
+            bm25_weight=config.bm25_weight,
+            vector_weight=config.vector_weight,
+            top_k=len(added),
+            among=np.array(sorted(added)),
+        )
+        attempt.ranking = dataclasses.replace(
+            attempt.ranking,
+            candidates=(*attempt.ranking.candidates, *more),
+            hit=all(ranking.hit for ranking in (attempt.ranking, *of_sides)),
+        )
+
+
+def _ranking(attempt: Attempt, query: str, config: SearchConfig) -> Ranking:
     task = attempt.task
-    attempt.ranking = retrieve(
-        task.rankings,
-        task.index,
-        task.question.text,
-        task.filter,
-        task.config.search(attempt.repair),
-        task.vectors,
-        task.policy,
-        task.stop,
-    )
+    return retrieve(task.rankings, task.index, query, task.filter, config, task.vectors, task.policy, task.stop)
 
 
 def _rerank(attempt: Attempt) -> None:
@@ -238,7 +270,7 @@ def _verify(attempt: Attempt) -> None:
     if attempt.abstain_reason is not None:
         return
     task = attempt.task
-    context = Context(by_source(attempt.evidence), task.index.bm25.idf, task.vectors, task.entailment)
+    context = Context(by_source(attempt.evidence), task.index.bm25.idf, task.vectors, task.entailment, task.stop)
     attempt.verdict = verify(task.question, task.coverage, attempt.draft, context)
     if attempt.verdict.declines:
         attempt.abstain_reason = AbstainReason.NOT_STATED
@@ -251,6 +283,7 @@ def _verify(attempt: Attempt) -> None:
 
 STEPS: Mapping[Step, Callable[[Attempt], None]] = {
     Step.RETRIEVE: _retrieve,
+    Step.RETRIEVE_SIDES: _retrieve_sides,
     Step.RERANK: _rerank,
     Step.PRUNE: _prune,
     Step.CONTEXTUALIZE: _contextualize,

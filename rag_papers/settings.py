@@ -149,6 +149,12 @@ class Settings:
     cache_answers_days: float = _setting(
         30.0, "age from which a cached answer is computed anew; 0: never", unit="days", low=0
     )
+    session_days: float = _setting(
+        365.0, "age of its last turn from which on a session is deleted; 0: never", unit="days", low=0
+    )
+    session_bytes: int = _setting(
+        1 << 30, "most that all sessions may hold, those idle longest are deleted; 0: no bound", unit="bytes", low=0
+    )
     cache_memory_bytes: int = _setting(
         64 << 20, "what a QueryService keeps of the caches in memory; 0: nothing", unit="bytes", low=0
     )
