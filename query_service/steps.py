@@ -20,6 +20,7 @@ from query_service.evidence import (
     counted_terms,
     heading_terms,
     sentences_of,
+    sides_first,
     statements,
 )
 from query_service.generators.base import Assignment, DraftSentence, Generator
@@ -38,7 +39,8 @@ from rag_papers.retrieval.search import search
 
 _T = TypeVar("_T")
 
-_OF_A_SIDE = 4  # passages for each side of a comparison
+# Of a comparison: passages that are retrieved for each side, and sentences that are kept of each before all others.
+_OF_A_SIDE, _KEPT_OF_A_SIDE = 4, 2
 
 NO_ANSWER = "The papers do not say."
 """The answer of an abstention."""
@@ -193,7 +195,9 @@ def _order(attempt: Attempt, reranker: Reranker) -> None:
     retrieved = Retrieved(
         question=task.question, passages=passages, coverage=task.coverage, vectors=task.vectors, stop=task.stop
     )
-    attempt.passages = rerank(reranker, retrieved, task.config.rerank_top_k)
+    ranked = rerank(reranker, retrieved)
+    kept = sides_first(task.question, ranked, _terms, 1)[: task.config.rerank_top_k]
+    attempt.passages = sorted(kept, key=lambda passage: (-passage.score, passage.candidate.position))
 
 
 def _prune(attempt: Attempt) -> None:
@@ -206,9 +210,10 @@ def _prune(attempt: Attempt) -> None:
             if task.coverage.overlap(task.counted(sentence)) >= enough:
                 different.setdefault(sentence.text, (passage, sentence))
     kept = _fitting(
+        task.question,
         list(different.values()),
         task.config.prune_max_chars,
-        size=lambda item: len(item[1].quote),
+        sentence=operator.itemgetter(1),
         value=lambda item: task.measured(*item).relevance,
     )
     attempt.passages = [
@@ -232,9 +237,10 @@ def _contextualize(attempt: Attempt) -> None:
         for sentence in passage.sentences
     ]
     kept = _fitting(
+        task.question,
         evidence,
         task.config.context_max_chars,
-        size=lambda item: len(item.sentence.quote),
+        sentence=lambda item: item.sentence,
         value=lambda item: item.relevance,
     )
     used = sorted({item.source for item in kept})
@@ -293,11 +299,24 @@ STEPS: Mapping[Step, Callable[[Attempt], None]] = {
 """What each step does to an attempt. A repair is no work on an attempt but the next one."""
 
 
-def _fitting(items: Sequence[_T], budget: int, *, size: Callable[[_T], int], value: Callable[[_T], float]) -> list[_T]:
+def _terms(passage: RankedPassage) -> frozenset[str]:
+    return frozenset[str]().union(*(sentence.terms for sentence in passage.sentences))
+
+
+def _fitting(
+    question: Question,
+    items: Sequence[_T],
+    budget: int,
+    *,
+    sentence: Callable[[_T], Sentence],
+    value: Callable[[_T], float],
+) -> list[_T]:
     """The most valuable items that fit the budget together, in the order given; a later short one may fit still."""
+    best_first = sorted(range(len(items)), key=lambda number: -value(items[number]))
     chosen: list[int] = []
-    for number in sorted(range(len(items)), key=lambda number: -value(items[number])):
-        if size(items[number]) <= budget:
-            budget -= size(items[number])
+    for number in sides_first(question, best_first, lambda number: sentence(items[number]).terms, _KEPT_OF_A_SIDE):
+        size = len(sentence(items[number]).quote)
+        if size <= budget:
+            budget -= size
             chosen.append(number)
     return [items[number] for number in sorted(chosen)]
