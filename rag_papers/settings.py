@@ -200,7 +200,7 @@ class Settings:
         "strength of the best sentence, 0 to 1, below which a question is not answered, unless it sets its own. On "
         "two development collections 0.42 leaves 4 to 6 percent of questions that have an answer unanswered, 57 "
         "percent of those whose paper is missing and 96 to 100 percent of those on another topic; 0.48: 13 to 15, 71, "
-        "98 to 100; 0.50: 15 to 22, 78, 99 to 100",
+        "98 to 100; 0.50: 16 to 22, 78, 99 to 100",
         low=0,
         high=1,
     )

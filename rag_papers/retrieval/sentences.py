@@ -59,7 +59,8 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
     mark = match.group()
     found = _NEXT_WORD.match(text, match.end())
     following = found.group(1) if found else ""
-    goes_on = following.islower() and following.replace("-", "").isalpha()  # unlike "mRNA" and "p53"
+    # Unlike "mRNA" and "p53"; or it stands behind a reference: "several spp. [3] , and".
+    goes_on = (following.islower() and following.replace("-", "").isalpha()) or following in (",", ";", ".")
     if not mark.startswith("."):
         return not (goes_on and _CLOSES.search(mark))  # as in: "Why?" he asked
     if mark.startswith("..") or text[match.start() - 1 : match.start()].isspace():
@@ -73,7 +74,7 @@ def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
 def _is_abbreviation(text: str, before: re.Match[str], following: str) -> bool:
     word = before.group(1)
     if word.lower() in _BEFORE_NUMBERS:
-        return following.isdigit()
+        return any(map(str.isdigit, following))
     # A single capital is an initial ("A. N. Gomez") or a name ("group A."); "b.i.d." and "U.S." hold periods of their own.
     is_initial = len(word) == 1 and word.isupper() and text[before.start() - 1 : before.start()] != "°"
     may_end = is_initial or "." in word or word.lower() in _MAY_END

@@ -48,6 +48,7 @@ def split(text: str) -> list[str]:
         ["The gene is p53.", "mRNA was measured.", "p53 was not."],
         ["Overuse was the culprit.1-3", "Reducing it helped.4,5", "It did."],
         ["This was shown before. [12]", "It was refuted later. [13, 14][15]", "So it goes [16]."],
+        ["Several spp. [3] , and more [4] .", "It is in GenBank (accession no. EU714029).", "So it is."],
         ["Emoji end here \N{ROCKET}.", "\N{ROCKET} begins here."],
     ],
     ids=lambda expected: expected[0],
