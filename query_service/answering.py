@@ -1,7 +1,9 @@
 """Answering: a question and what it is answered with, to the answer, by running the plan."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from query_service.answer import Answer
 from query_service.catalog import Catalog, Opened
@@ -46,9 +48,15 @@ class Ask:
     history: tuple[str, ...] = ()
     """Earlier questions of its session that `query` was completed from."""
 
+    def __hash__(self) -> int:
+        return self._hash
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Means:
+    @functools.cached_property
+    def _hash(self) -> int:  # once, as the same request is asked for again and again
+        return hash((self.query, self.corpus, self.corpus_id, self.filter, self.config, self.policy, self.history))
+
+
+class Means(NamedTuple):  # as CacheUse
     """What a question is answered with."""
 
     opened: Opened

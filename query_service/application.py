@@ -19,6 +19,7 @@ from query_service.searching import Searcher
 from query_service.servicer import SERVICE_NAME, QueryServicer
 from query_service.verification.entailment import EntailmentByName
 from query_service.verification.verifying import Verifier
+from query_service.warming import keep_warm
 from query_service.workers import Workers
 from rag_papers.errors import GeneratorUnavailable, InvalidRequest
 from rag_papers.persist.cache_database import CacheDatabase
@@ -66,6 +67,8 @@ class QueryApplication(Application):
             generator=settings.generator,
             abstain_threshold=settings.abstain_threshold,
         )
+        self._warm_questions = settings.warm_questions
+        self._warming: asyncio.Task[None] | None = None
         self._workers = Workers(settings.query_threads)
 
     async def start(self, server: grpc.aio.Server) -> None:
@@ -98,9 +101,14 @@ class QueryApplication(Application):
         )
         servicer.register(server)
         self._workers.start(self._warm)
+        if count := self._warm_questions:
+            warming = keep_warm(self._corpora, lambda corpus: servicer.warm_corpus(corpus, count))
+            self._warming = asyncio.create_task(warming)
 
     async def drain(self) -> None:
-        """Every call ends by itself."""
+        """Asks nothing more by itself; every call ends by itself."""
+        if self._warming:
+            self._warming.cancel()
 
     async def close(self) -> None:
         """Ends the threads and closes the cache."""

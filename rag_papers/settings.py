@@ -195,6 +195,14 @@ class Settings:
     query_processes: int = _setting(
         1, "processes of QueryService, which share its port, the caches and the indexes", unit="processes", low=1
     )
+    warm_questions: int = _setting(
+        0,
+        "how many of the questions that were asked most often in sessions of the last seven days QueryService asks by "
+        "itself when a corpus has a new active version",
+        unit="questions",
+        low=0,
+        high=10_000,
+    )
     abstain_threshold: float = _setting(
         0.48,
         "strength of the best sentence, 0 to 1, below which a question is not answered, unless it sets its own. On "

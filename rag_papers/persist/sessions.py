@@ -204,15 +204,13 @@ def _count(connection: sqlite3.Connection, session: bytes) -> int:
 def _turns(connection: sqlite3.Connection, session: bytes, after: int, until: int) -> list[StoredTurn]:
     """The turns behind the `after`th up to the `until`th; one that is damaged is left out."""
     keys = [session + _NUMBER.pack(number) for number in range(after + 1, until + 1)]
-    rows = [row for row in cache_rows.select(connection, _TABLE, keys) if cache_rows.is_whole(row)]
-    return [_turn(row) for row in sorted(rows)]
+    return [_turn(key, entry) for key, entry in sorted(cache_rows.read(connection, _TABLE, keys).items())]
 
 
-def _turn(row: cache_rows.Row) -> StoredTurn:
-    key, value, _, created, _ = row
-    head, _, response = value.partition(b"\n")
+def _turn(key: bytes, entry: cache_rows.Entry) -> StoredTurn:
+    head, _, response = entry.value.partition(b"\n")
     return StoredTurn(
-        number=_NUMBER.unpack_from(key, _ID_BYTES)[0], created=created, response=response, **json.loads(head)
+        number=_NUMBER.unpack_from(key, _ID_BYTES)[0], created=entry.created, response=response, **json.loads(head)
     )
 
 
