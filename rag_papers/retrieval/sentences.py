@@ -20,8 +20,8 @@ _BEFORE_NUMBERS = frozenset("apr art aug ch chap dec feb jan jul jun mar no nos 
 # Whether these end a sentence the next word tells, if it is one that begins sentences and no name.
 _MAY_END = frozenset("al etc inc jr resp sr".split())
 _OPENERS = frozenset(
-    "a after all also although an as at both but each for from he here however if in it moreover no none on other others "
-    "our she such that the their then there these they this those thus to we when while".split()
+    "a after all also although an as at both but each for from he here however if in it moreover no none on other "
+    "others our she such that the their then there these they this those thus to we when while".split()
 )
 _PARAGRAPH = re.compile(r"\n[^\S\n]*(?:\n\s*)+|\r\n[^\S\r\n]*(?:\r\n\s*)+")
 # Numbers of references behind the end of a sentence belong to it: "It is so. [1]", and glued to it: "It is so.1,2 And".
@@ -75,7 +75,7 @@ def _is_abbreviation(text: str, before: re.Match[str], following: str) -> bool:
     word = before.group(1)
     if word.lower() in _BEFORE_NUMBERS:
         return any(map(str.isdigit, following))
-    # A single capital is an initial ("A. N. Gomez") or a name ("group A."); "b.i.d." and "U.S." hold periods of their own.
+    # A single capital is an initial ("A. N. Gomez") or a name ("group A."); "b.i.d." and "U.S." have their own periods.
     is_initial = len(word) == 1 and word.isupper() and text[before.start() - 1 : before.start()] != "°"
     may_end = is_initial or "." in word or word.lower() in _MAY_END
     if may_end and word.lower() not in _ABBREVIATIONS - _MAY_END:
