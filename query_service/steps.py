@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
@@ -35,6 +35,7 @@ from query_service.verification.verify import Verdict, verify
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.index_store import OpenIndex
 from rag_papers.retrieval.filtering import Filter
+from rag_papers.retrieval.fusion import Candidate
 from rag_papers.retrieval.search import search
 
 _T = TypeVar("_T")
@@ -152,22 +153,27 @@ def _retrieve_sides(attempt: Attempt) -> None:
         for side in task.question.compared
     ]
     added = {candidate.position for ranking in of_sides for candidate in ranking.candidates} - found
-    if added:
-        question = task.question.text
-        more = search(
-            task.index,
-            question,
-            task.vectors.query(question) if task.vectors and config.vector_weight else None,
-            bm25_weight=config.bm25_weight,
-            vector_weight=config.vector_weight,
-            top_k=len(added),
-            among=np.array(sorted(added)),
-        )
-        attempt.ranking = dataclasses.replace(
-            attempt.ranking,
-            candidates=(*attempt.ranking.candidates, *more),
-            hit=all(ranking.hit for ranking in (attempt.ranking, *of_sides)),
-        )
+    attempt.ranking = dataclasses.replace(
+        attempt.ranking,
+        candidates=(*attempt.ranking.candidates, *_candidates(task, config, added)),
+        hit=all(ranking.hit for ranking in (attempt.ranking, *of_sides)),
+    )
+
+
+def _candidates(task: Task, config: SearchConfig, positions: Collection[int]) -> Sequence[Candidate]:
+    """The passages at `positions` as retrieval would find them for the question."""
+    if not positions:
+        return ()
+    question = task.question.text
+    return search(
+        task.index,
+        question,
+        task.vectors.query(question) if task.vectors and config.vector_weight else None,
+        bm25_weight=config.bm25_weight,
+        vector_weight=config.vector_weight,
+        top_k=len(positions),
+        among=np.array(sorted(positions)),
+    )
 
 
 def _ranking(attempt: Attempt, query: str, config: SearchConfig) -> Ranking:

@@ -296,6 +296,9 @@ def test_a_comparison_takes_up_both_sides(service: Service) -> None:
     assert "Betanet" in response.answer and "alphanet" in response.answer
     assert "b.txt" in {source.passage.document_id for source in response.sources}
     assert len(response.sources) == 2
+    for weight in (0, 1):  # all is found for the whole question already
+        whole = pb.AskConfig(abstain_threshold=0, top_k_first=100, vector_weight=weight)
+        assert "Betanet" in service.ask("What is the difference between alphanet and betanet?", config=whole).answer
     again = service.ask("What is the difference between alphanet and betanet?", config=config, refresh=True)
     assert again.answer == response.answer
     assert service.ask("alphanet and betanet", intent="explanation", config=config).path == FIRST
