@@ -128,7 +128,7 @@ def test_under_the_pointer(mount: Mount, serve: Serve, old: Path, new: Path, ask
     fails(service, new)
     assert service.index(corpus="papers") == before
     assert asked() == before.corpus_id
-    assert sorted(path.name for path in service.paths.corpora.iterdir()) == ["ballast", "papers.json"]
+    assert sorted(path.name for path in service.paths.corpora.glob("[!.]*")) == ["ballast", "papers.json"]
     disk.free()
     job = service.ingest(new)
     assert (job.result.embed_misses, job.result.unchanged) == (0, False)
