@@ -28,7 +28,7 @@ from rag_papers.persist.claims import Claims
 from rag_papers.persist.corpora import Corpora
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.paths import DataPaths
-from rag_papers.persist.sessions import SessionStore
+from rag_papers.persist.sessions import Retention, SessionStore
 from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.rpc.server import Application
 from rag_papers.settings import Settings
@@ -51,7 +51,9 @@ class QueryApplication(Application):
         self._max_query_chars = settings.max_query_chars
         self._store = SqliteStore(paths.cache_db, CacheLimits.of(settings, memory=True))
         self._sessions_database = CacheDatabase(paths.cache_db)
-        self._sessions = SessionStore(self._sessions_database)
+        self._sessions = SessionStore(
+            self._sessions_database, Retention(days=settings.session_days, max_bytes=settings.session_bytes)
+        )
         self._corpora = Corpora(paths.corpora)
         self._catalog = Catalog(self._corpora, paths.indexes)
         self._claims = Claims(paths.claims)
