@@ -5,8 +5,9 @@
     python benchmarks/encoder.py mixed SCIFACT_DIRECTORY [--texts N]
 
 `abstracts` and `mixed` go through their texts in slices, each side in turn, and print a line a slice: what one slice
-measures of the machine, it measures for both. sentence-transformers has the threads, and in `query` and `abstracts` the
-batch, at which it is fastest here and now. `benchmarks/encoder_service.py` measures what a caller of QueryService sees.
+measures of the machine, it measures for both. sentence-transformers has the threads, and with abstracts the batch, at
+which it is fastest here and now. Before each turn comes a rest, as queries come. What a caller of QueryService sees,
+`benchmarks/encoder_service.py` measures.
 """
 
 import argparse
@@ -18,6 +19,7 @@ import random
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -61,13 +63,13 @@ class Race:
         return made
 
     def print(self, title: str) -> None:
-        """Sums and medians of a piece of work, and what the others take of the last one's."""
+        """Sums and medians of each side, and what it takes of the first one."""
         for kind, measured in (("time", self._times), ("processor", self._processor)):
-            *_, last = measured.values()
+            first, *_ = measured.values()
             for name, each in measured.items():
-                median = statistics.median(theirs / ours for ours, theirs in zip(each, last, strict=True))
+                median = statistics.median(side / ours for ours, side in zip(first, each, strict=True))
                 print(
-                    f"{title}, {kind}, {name}: {sum(each):.2f} s in all ({sum(last) / sum(each):.2f} x), "
+                    f"{title}, {kind}, {name}: {sum(each):.2f} s in all ({sum(each) / sum(first):.2f} x), "
                     f"median {statistics.median(each) * 1000:.2f} ms ({median:.2f} x)",
                     flush=True,
                 )
@@ -98,11 +100,15 @@ def best(reference: SentenceTransformerEncoder, texts: Sequence[str], sizes: Seq
 def race_of(ours: FrozenEncoder, reference: SentenceTransformerEncoder, setting: tuple[int, int]) -> Race:
     size, threads = setting
     print(f"sentence-transformers at batches of {size} with {threads} threads", flush=True)
-    return Race({"ours": ours.encode, "sentence-transformers": lambda texts: theirs(reference, texts, size, threads)})
+    return Race({"ours": ours.encode, "sentence-transformers": partial(theirs, reference, size=size, threads=threads)})
 
 
-def one(rounds: int, race: Race) -> None:
-    """One query, again and again."""
+def one(rounds: int, ours: FrozenEncoder, reference: SentenceTransformerEncoder) -> None:
+    """One query, again and again, with each number of threads that sentence-transformers may have."""
+    sides: dict[str, Side] = {"ours": ours.encode}
+    for threads in range(1, cores() + 1):
+        sides[f"sentence-transformers, threads: {threads}"] = partial(theirs, reference, size=1, threads=threads)
+    race = Race(sides)
     for _ in range(rounds):
         race.run([QUERY])
     race.print("one query of 12 tokens")
@@ -155,7 +161,7 @@ def main(options: argparse.Namespace) -> None:
         reference.encode([QUERY])
         match options.work:
             case "query":
-                one(options.rounds, race_of(ours, reference, best(reference, [QUERY], [1])))
+                one(options.rounds, ours, reference)
             case "abstracts":
                 texts = abstracts_of(options.directory)[: options.texts]
                 many(texts, options.slice, race_of(ours, reference, best(reference, texts[:24], BATCHES)))

@@ -1,12 +1,15 @@
-"""What an ingest costs beside its embedding, and what one costs after a change.
+"""What an ingest costs beside its embedding, what one costs after a change, and what it tells meanwhile.
 
     python benchmarks/ingest.py stages DIRECTORY [ROUNDS]
     python benchmarks/ingest.py again DIRECTORY [ROUNDS]
+    python benchmarks/ingest.py progress DIRECTORY [CANCELS]
     python benchmarks/ingest.py memory DIRECTORY [PASSAGES]
 
 DIRECTORY is in BEIR layout. `stages` builds its index, as a worker does, and embeds the same passages once more by
 itself, in turns and with nothing cached. `again` ingests a copy through the services, then once more with nothing
-changed, then with one percent of the papers changed. `memory` makes papers up, a passage of 120 words each, a million
+changed, then with one percent of the papers changed. `progress` watches an ingest through the services: how long the
+watcher hears nothing, and how the remaining time that is told compares with what it took; then it cancels as many
+ingests amid their embedding. `memory` makes papers up, a passage of 120 words each, a million
 by default, and ingests them with an encoder that needs no model and without the cache; DIRECTORY should have room for
 6 GB.
 """
@@ -33,6 +36,7 @@ from ingest_service.vectors import Embedding
 from rag_papers.persist.index_store import PASSAGES, IndexBuilder
 from rag_papers.retrieval.encoders import open_encoder
 from rag_papers.settings import Settings
+from rag_papers.v1.resources_pb2 import JobState
 
 
 def stages(directory: Path, rounds: int) -> None:
@@ -46,7 +50,8 @@ def stages(directory: Path, rounds: int) -> None:
             task = task_for(directory, data, number)
             whole = timed(lambda: build(task, silent))  # noqa: B023
             alone = timed(lambda: embed(task, data / "alone"))  # noqa: B023
-            print(f"whole {whole[0]:.1f} s, {whole[1]:.1f} s CPU; embedding {alone[0]:.1f} s, {alone[1]:.1f} s CPU")
+            for what, (wall, cpu) in (("whole", whole), ("embedding alone", alone)):
+                print(f"{what}: {wall:.1f} s, {cpu:.1f} s CPU, {cpu / wall:.2f} cores busy")
             walls.append(whole[0] / alone[0])
             cpus.append(whole[1] / alone[1])
         print(f"ratio: {statistics.median(walls):.3f} of the time, {statistics.median(cpus):.3f} of the CPU")
@@ -128,6 +133,33 @@ def change(corpus: Path, number: int) -> int:
     return len(chosen)
 
 
+def progress(directory: Path, cancels: int) -> None:
+    with running_services() as services:
+        ingest = services.ingest
+        heard = [
+            (time.perf_counter(), job)
+            for job in ingest.watch_job(ingest.start_ingest(directory, corpus="watched").job_id)
+        ]
+        pauses = [after - before for (before, _), (after, _) in itertools.pairwise(heard)]
+        print(f"{len(heard)} messages, {statistics.median(pauses):.2f} s apart, at most {max(pauses):.2f} s")
+        told = [(when, job.remaining_seconds) for when, job in heard if job.HasField("remaining_seconds")]
+        start = next(when for when, job in heard if job.passages_done)
+        end = next(when for when, job in heard if job.passages_done == heard[-1][1].passages_total)
+        for share in (0.1, 0.25, 0.5, 0.75, 0.9):
+            when, seconds = next(it for it in told if it[0] >= start + share * (end - start))
+            print(f"after {share:.0%} of the embedding: {seconds:.0f} s remain, it took {end - when:.0f} s")
+        waits = []
+        for number in range(cancels):
+            job = ingest.start_ingest(directory, corpus=f"cancelled-{number}", use_cache=False)
+            next(seen for seen in ingest.watch_job(job.job_id) if seen.passages_done)
+            cancel = time.perf_counter()
+            ingest.cancel_job(job.job_id)
+            ended = list(ingest.watch_job(job.job_id))[-1]
+            assert ended.state == JobState.JOB_STATE_CANCELLED, ended
+            waits.append(time.perf_counter() - cancel)
+        print(f"cancelled after {statistics.median(waits):.3f} s, at most {max(waits):.3f} s")
+
+
 def memory(directory: Path, count: int) -> None:
     data, papers = directory / "data", directory / "papers"
     for place in (papers, *(data / place for place in ("indexes", "corpora", "seen", "models"))):
@@ -167,5 +199,10 @@ def timed(call: Callable[[], object]) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    run, default = {"stages": (stages, 3), "again": (again, 3), "memory": (memory, 1_000_000)}[sys.argv[1]]
+    run, default = {
+        "stages": (stages, 3),
+        "again": (again, 3),
+        "progress": (progress, 5),
+        "memory": (memory, 1_000_000),
+    }[sys.argv[1]]
     run(Path(sys.argv[2]).resolve(), int(sys.argv[3]) if len(sys.argv) > 3 else default)

@@ -7,6 +7,7 @@ Every file is ingested too, in this process with an encoder that needs no model,
 text extracted anew.
 """
 
+import dataclasses
 import io
 import json
 import sys
@@ -14,6 +15,7 @@ import tempfile
 import time
 from pathlib import Path
 
+from ingest import task_for
 from pypdf import PdfReader
 
 from ingest_service.build import build
@@ -21,7 +23,6 @@ from ingest_service.checking import wrong_passages
 from ingest_service.parsing import Parser
 from ingest_service.readers import CONFINED
 from ingest_service.readers.document import Document
-from ingest_service.task import Task
 
 LIMIT, SECONDS, MEMORY = 64 << 20, 60.0, 1 << 30
 
@@ -71,25 +72,7 @@ def ingest(root: Path) -> None:
         data = Path(name)
         for place in ("indexes", "corpora", "seen"):
             (data / place).mkdir()
-        task = Task(
-            corpus_dir=str(root),
-            corpus="papers",
-            model_name="hashing-64",
-            model_download=False,
-            encoder_precision="fp32",
-            use_cache=False,
-            max_file_bytes=LIMIT,
-            max_failed_files=None,
-            exact_passages=130_000,
-            parse_seconds=SECONDS,
-            parse_memory_bytes=MEMORY,
-            cache_db=str(data / "cache.db"),
-            models=str(data / "models"),
-            indexes=str(data / "indexes"),
-            corpora=str(data / "corpora"),
-            seen=str(data / "seen"),
-            staging=str(data / "staging"),
-        )
+        task = dataclasses.replace(task_for(root, data, 0), model_name="hashing-64", use_cache=False)
         build(task, lambda *_, **__: None)
         manifest = json.loads((data / "staging" / "meta.json").read_text())
         wrong = list(wrong_passages(data / "staging", root))

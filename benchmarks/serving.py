@@ -1,11 +1,12 @@
 """Answers from the cache against the least the same server can do; cached retrieval; a cold start; an ingest beside.
 
-    python benchmarks/serving.py wire|retrieval|start|beside [DIRECTORY/cranfield]    # the directory for `beside`
+    python benchmarks/serving.py wire|retrieval|start|processes|beside [DIRECTORY/cranfield]    # that for `beside`
 
 `wire`: Ask against an RPC that does nothing and replies with as many bytes, by the same server, calls shuffled.
 `retrieval`: a stored ranking against making it, 100,000 passages, the query's vector at hand, in this process.
 `start`: from the start of QueryService to a stored answer, against `import sentence_transformers`, alternately.
-`beside`: the 99th percentile of stored answers, alone and while a collection is ingested.
+`processes`: calls a second of 16 clients to one process and to two, alternately; the clients have the same cores.
+`beside`: the 99th percentile of stored answers during the whole ingest of a collection, and before and after it.
 """
 
 import os
@@ -15,7 +16,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,10 +28,12 @@ from services import running_services
 from rag_papers.v1 import query_pb2
 
 ASK = "/rag_papers.v1.QueryService/Ask"
+SEARCH = "/rag_papers.v1.QueryService/Search"
 SAMPLE = Path(__file__).parents[1] / "data" / "corpus"
 QUESTION = "What is dropout?"
 REQUEST = query_pb2.AskRequest(query=QUESTION).SerializeToString()
 CALLS, CLIENTS, BLOCKS = 4000, 16, 12
+LOADS = 4  # processes that the clients of `processes` are in
 
 
 @contextmanager
@@ -46,9 +49,11 @@ def sample_data() -> Iterator[Path]:
 
 
 @contextmanager
-def server(data: Path, *flags: str, script: str = "query_server.py") -> Iterator[tuple[subprocess.Popen[str], str]]:
+def server(
+    data: Path, *flags: str, program: Sequence[str] = (str(Path(__file__).parent / "query_server.py"),)
+) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """The service under test, and its address."""
-    command = [sys.executable, str(Path(__file__).parent / script), "--data-dir", str(data), *flags]
+    command = [sys.executable, *program, "--data-dir", str(data), *flags]
     command += ["--query-address", "127.0.0.1:0", "--log-level", "INFO"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout
@@ -176,30 +181,91 @@ def start(rounds: int = 7) -> None:
     show("cold start", {name: statistics.median(taken) for name, taken in times.items()}, "s")
 
 
+def load(address: str, method: str, seconds: str) -> None:
+    """One process of clients: prints how many calls they made."""
+    request = query_pb2.SearchRequest(query=QUESTION).SerializeToString() if method == SEARCH else REQUEST
+    counts = []
+
+    def client() -> None:
+        channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
+        call, count = channel.unary_unary(method), 0
+        call(request)
+        end = time.monotonic() + float(seconds)
+        while time.monotonic() < end:
+            call(request)
+            count += 1
+        counts.append(count)
+
+    threads = [threading.Thread(target=client) for _ in range(CLIENTS // LOADS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(sum(counts))
+
+
+def processes(rounds: int = 5, seconds: float = 4.0) -> None:
+    rates: dict[tuple[str, str], list[float]] = {}
+    program = ("-m", "query_service")
+    with (
+        sample_data() as data,
+        server(data, "--query-processes", "1", program=program) as (_, one),
+        server(data, "--query-processes", "2", program=program) as (_, two),
+    ):
+        for turn in range(rounds):
+            for method in (ASK, SEARCH):
+                for name, address in sorted({"one": one, "two": two}.items(), reverse=turn % 2 == 0):
+                    command = [sys.executable, __file__, "load", address, method, str(seconds)]
+                    clients = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(LOADS)]
+                    made = sum(int(client.communicate()[0]) for client in clients)
+                    rates.setdefault((method, name), []).append(made / seconds)
+    for method in (ASK, SEARCH):
+        sides = {f"{name} process": statistics.median(rates[method, name]) for name in ("two", "one")}
+        show(method.rpartition("/")[2], sides, "calls/s")
+
+
 def beside(collection: str, seconds: float = 30.0) -> None:
     with running_services() as services:
         services.ingest.ingest(str(SAMPLE))
         services.query.ask(QUESTION, corpus="corpus")
 
-        def p99() -> float:
-            taken, end = [], time.monotonic() + seconds
-            while time.monotonic() < end:
+        def p99(is_over: Callable[[], bool]) -> float:
+            taken = []
+            while not is_over():
                 begin = time.perf_counter()
                 assert services.query.ask(QUESTION, corpus="corpus").cache.answer_hit
                 taken.append(time.perf_counter() - begin)
                 time.sleep(0.002)
             return statistics.quantiles(taken, n=100)[98] * 1e3
 
-        p99()
-        alone = [p99()]
-        job = services.ingest.start_ingest(collection)
-        busy = p99()
-        print("ingest", services.ingest.get_job(job.job_id).progress)
-        services.ingest.cancel_job(job.job_id)
-        alone.append(p99())
-        print("p99 alone, before and after:", alone)
-        show("p99", {"beside an ingest": busy, "alone": statistics.mean(alone)}, "ms")
+        def alone() -> float:
+            end = time.monotonic() + seconds
+            return p99(lambda: time.monotonic() > end)
+
+        alone()  # warm
+        before = alone()
+        done = threading.Event()
+
+        def ingest() -> None:
+            begin = time.monotonic()
+            services.ingest.ingest(collection)
+            print(f"the ingest took {time.monotonic() - begin:.1f} s")
+            done.set()
+
+        threading.Thread(target=ingest).start()
+        busy = p99(done.is_set)
+        after = alone()
+        print(f"p99 alone: {before:.2f} ms before, {after:.2f} ms after")
+        show("p99", {"during an ingest": busy, "alone": statistics.mean([before, after])}, "ms")
 
 
 if __name__ == "__main__":
-    {"wire": wire, "retrieval": retrieval, "start": start, "beside": beside}[sys.argv[1]](*sys.argv[2:])
+    commands = {
+        "wire": wire,
+        "retrieval": retrieval,
+        "start": start,
+        "processes": processes,
+        "load": load,
+        "beside": beside,
+    }
+    commands[sys.argv[1]](*sys.argv[2:])

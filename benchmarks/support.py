@@ -3,15 +3,19 @@
     python benchmarks/support.py DIRECTORY
 
 DIRECTORY is SciFact in BEIR layout with the evidence of its claims as metadata of the queries. Pairs of a claim and
-sentences: its evidence where that supports it (SUPPORT), its evidence where that contradicts it (CONTRADICT), and, for
-each supported pair, as many sentences of the other paper most like the claim (by BM25), those nearest to it by cosine
-(OTHER). Prints the AUC of SUPPORT against either: for single features, for the logistic estimate fitted in ten folds by
-claim, for the estimate with the weights of query_service/support.py, and for what the claim's words alone give, its
-annotators having negated many of them to make the contradicted ones. At last the weights fitted on all pairs.
-Embedding takes minutes; RAG_CACHE_DIR keeps the vectors for another run.
+sentences of a paper: its evidence where that supports it (SUPPORT), its evidence where that contradicts it
+(CONTRADICT), and, for each supported pair, of each of the ten papers most like the claim (by BM25, without those
+judged for it) as many sentences, those nearest to the claim by cosine (OTHER). Prints the AUC of SUPPORT against
+either: for two plain scores, word overlap and cosine; for the logistic estimate fitted in ten folds by claim, with a
+95 % interval by a bootstrap over claims, and for the features that tell what the sentences are about and those that
+tell which way they go fitted alone; for the score that the verifier gives with the weights of
+query_service/verification/support.py; and for what the claim's words alone give, its annotators having negated many
+of them to make the contradicted ones. At last the weights fitted on all pairs. Embedding takes minutes; RAG_CACHE_DIR
+keeps the vectors for another run.
 """
 
 import dataclasses
+import itertools
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -22,12 +26,14 @@ import numpy.typing as npt
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from query_service.evidence import sentences_of
 from query_service.verification.clashes import Stated
 from query_service.verification.facts import directions, negations
-from query_service.verification.support import estimate, features
+from query_service.verification.support import AGREES, SUPPORTED, Context, Idf, Support, features
 from rag_client.evaluation import lines
 from rag_papers.persist.caching import USE
 from rag_papers.persist.embedding_cache import CachingEncoder
+from rag_papers.persist.index_store import PassageRecord
 from rag_papers.persist.paths import DataPaths
 from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.retrieval.analysis import terms
@@ -36,8 +42,14 @@ from rag_papers.retrieval.encoders import open_encoder
 from rag_papers.retrieval.sentences import sentences
 from rag_papers.settings import Settings
 
+Floats = npt.NDArray[np.float64]
+
 MODEL = "all-MiniLM-L6-v2"
 FOLDS = 10
+OTHERS = 10
+RESAMPLES = 300
+ABOUT = ("coverage", "nearness", "subject", "names", "quantities")
+"""The features that tell what the sentences are about."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,6 +59,8 @@ class Pair:
     claim_id: str
     claim: str
     label: str
+    title: str
+    """Of the paper that the sentences are from."""
     evidence: tuple[str, ...]
 
 
@@ -58,20 +72,38 @@ def main(directory: Path) -> None:
     pairs = list(judged_pairs(claims, papers, vectors))
     labels = np.array([pair.label for pair in pairs])
     print(", ".join(f"{(labels == label).sum()} {label}" for label in ("SUPPORT", "CONTRADICT", "OTHER")))
-    idf = {term: np.log(len(papers) / count) for term, count in document_frequency(papers).items()}
-    found = [measured(pair, vectors, idf) for pair in pairs]
+    counts = document_frequency(papers)
+    idf = lambda term: float(np.log(len(papers) / counts.get(term, 1)))  # noqa: E731
+    supports = [support(pair, vectors, idf) for pair in pairs]
+    found = [measured(pair, each, vectors) for pair, each in zip(pairs, supports, strict=True)]
     names = list(found[0])
     table = np.array([[row[name] for name in names] for row in found])
-    report("coverage", np.array([coverage(pair, idf) for pair in pairs]), labels)
-    report("cosine", table[:, names.index("nearness")], labels)
-    folds = folds_of([pair.claim_id for pair in pairs])
-    report("fitted", cross_validated(table, labels, folds), labels)
-    report("as in the code", np.array([estimate(row) for row in found]), labels)
-    report(
-        "claim's words", cross_validated(np.array([words_alone(pair.claim) for pair in pairs]), labels, folds), labels
-    )
-    model = logistic(table, labels)
-    print({name: round(float(weight), 2) for name, weight in zip(names, model.coef_[0], strict=True)}, model.intercept_)
+    claim_of = np.unique(np.array([pair.claim_id for pair in pairs]), return_inverse=True)[1]
+    folds = np.random.default_rng(0).permutation(claim_of.max() + 1)[claim_of] % FOLDS
+
+    def columns(among: Sequence[str]) -> Floats:
+        return table[:, [names.index(name) for name in among]]
+
+    def fitted(among: Sequence[str], on: npt.NDArray[np.bool_] | None = None) -> Floats:
+        return cross_validated(columns(among), labels, folds, on)
+
+    words = cross_validated(np.array([words_alone(pair.claim) for pair in pairs]), labels, folds)
+    for name, scores in {
+        "overlap": np.array([overlap(pair) for pair in pairs]),
+        "cosine": np.array([cosine(pair, vectors) for pair in pairs]),
+        "fitted": fitted(names),
+        "fitted, about": fitted(ABOUT),
+        "fitted, which way": fitted(list(AGREES.weights), labels != "OTHER"),
+        "support": np.array([each.score for each in supports]),
+        "agreement": np.array([each.agreement for each in supports]),
+        "claim's words": words,
+    }.items():
+        print(f"  {name:18s} AUC against " + ", ".join(against(scores, labels, claim_of)))
+    about_it = labels != "OTHER"
+    for name, estimate, rows in (("support", SUPPORTED, slice(None)), ("agreement", AGREES, about_it)):
+        model = logistic(columns(list(estimate.weights))[rows], labels[rows])
+        weights = zip(estimate.weights, model.coef_[0].round(2).tolist(), strict=True)
+        print(f"  weights of {name}: {dict(weights)}, intercept {model.intercept_[0]:.2f}")
     store.close()
 
 
@@ -101,14 +133,23 @@ def judged_pairs(
             if numbers[-1] >= len(of[paper]):
                 continue  # split otherwise than by its annotators
             evidence = tuple(of[paper][number] for number in numbers)
-            pair = Pair(claim_id=row["_id"], claim=row["text"], label=sets[0]["label"], evidence=evidence)
+            pair = Pair(
+                claim_id=row["_id"],
+                claim=row["text"],
+                label=sets[0]["label"],
+                title=papers[paper]["title"],
+                evidence=evidence,
+            )
             yield pair
             if pair.label == "SUPPORT":
                 order = np.argsort(-bm25.scores(terms(row["text"])), kind="stable")
-                other = next(name for name in (list(of)[place] for place in order) if name not in row["metadata"])
-                near = vectors.texts(of[other]) @ vectors.texts([row["text"]])[0]
-                nearest = tuple(of[other][place] for place in np.argsort(-near, kind="stable")[: len(evidence)])
-                yield dataclasses.replace(pair, label="OTHER", evidence=nearest)
+                others = (name for name in (list(of)[place] for place in order) if name not in row["metadata"])
+                for other in itertools.islice(others, OTHERS):
+                    near = vectors.texts(of[other]) @ vectors.texts([row["text"]])[0]
+                    nearest = np.argsort(-near, kind="stable")[: len(evidence)]
+                    evidence_of_other = tuple(of[other][place] for place in nearest)
+                    title = papers[other]["title"]
+                    yield dataclasses.replace(pair, label="OTHER", title=title, evidence=evidence_of_other)
 
 
 def document_frequency(papers: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
@@ -119,18 +160,32 @@ def document_frequency(papers: Mapping[str, Mapping[str, Any]]) -> dict[str, int
     return counts
 
 
-def coverage(pair: Pair, idf: Mapping[str, float]) -> float:
-    claim, found = Stated(text=pair.claim), Stated(text=" ".join(pair.evidence))
-    weights = {term: 1 + idf.get(term, 0.0) for term in claim.terms}
-    return sum(weight for term, weight in weights.items() if term in found.terms_with_headings) / sum(weights.values())
+def overlap(pair: Pair) -> float:
+    """Share of the claim's content words that occur in the sentences."""
+    wanted = set(terms(pair.claim))
+    return len(wanted.intersection(terms(" ".join(pair.evidence)))) / len(wanted)
 
 
-def measured(pair: Pair, vectors: Vectors, idf: Mapping[str, float]) -> dict[str, float]:
-    """The features of the sentences together; of nearness and leaning the largest."""
-    claim = Stated(text=pair.claim)
-    whole = features(claim, Stated(text=" ".join(pair.evidence)), coverage(pair, idf), vectors)
-    each = [features(claim, Stated(text=text), 0.0, vectors) for text in pair.evidence]
-    return whole | {name: max(row[name] for row in each) for name in ("nearness", "leaning")}
+def cosine(pair: Pair, vectors: Vectors) -> float:
+    """Of the claim and the sentence that is nearest to it."""
+    own, *others = vectors.texts([pair.claim, *pair.evidence])
+    return float(max(np.array(others) @ own))
+
+
+def support(pair: Pair, vectors: Vectors, idf: Idf) -> Support:
+    """What the verifier has to say, with the sentences as its context."""
+    text = "\n\n".join(pair.evidence)
+    record = PassageRecord(
+        passage_id="", document_id="", title=pair.title, path="", section="", first_page=0, last_page=0,
+        start_byte=0, end_byte=len(text.encode()), text=text,
+    )  # fmt: skip
+    return Context({1: sentences_of(record)}, idf, vectors).support(pair.claim)
+
+
+def measured(pair: Pair, found: Support, vectors: Vectors) -> dict[str, float]:
+    """The features of the stretch that the verifier chose."""
+    text = " ".join(sentence.text for sentence in found.stretch)
+    return features(Stated(text=pair.claim), Stated(text=text, title=pair.title), found.coverage, vectors)
 
 
 def words_alone(claim: str) -> list[float]:
@@ -138,36 +193,47 @@ def words_alone(claim: str) -> list[float]:
     return [float(negations(claim) > 0), float(up > 0), float(down > 0), min(1.0, len(claim) / 200)]
 
 
-def folds_of(claim_ids: Sequence[str]) -> npt.NDArray[np.int64]:
-    names, of = np.unique(np.array(claim_ids), return_inverse=True)
-    fold: npt.NDArray[np.int64] = np.random.default_rng(0).permutation(len(names))[of] % FOLDS
-    return fold
-
-
 def cross_validated(
-    table: npt.NDArray[np.float64], labels: npt.NDArray[np.str_], folds: npt.NDArray[np.int64]
-) -> npt.NDArray[np.float64]:
+    table: Floats,
+    labels: npt.NDArray[np.str_],
+    folds: npt.NDArray[np.int64],
+    on: npt.NDArray[np.bool_] | None = None,
+) -> Floats:
+    """Scores of all pairs, each by a fit on the other folds, or on those pairs of them that are `on`."""
     scores = np.zeros(len(table))
     for fold in range(FOLDS):
-        model = logistic(table[folds != fold], labels[folds != fold])
+        others = (folds != fold) if on is None else (folds != fold) & on
+        model = logistic(table[others], labels[others])
         scores[folds == fold] = model.decision_function(table[folds == fold])
     return scores
 
 
-def logistic(table: npt.NDArray[np.float64], labels: npt.NDArray[np.str_]) -> LogisticRegression:
-    """Supported against the two others, which count as much as one another."""
+def logistic(table: Floats, labels: npt.NDArray[np.str_]) -> LogisticRegression:
+    """Supported against the others, OTHER and CONTRADICT counting as much as one another and together as SUPPORT."""
     weights = np.ones(len(labels))
-    for label in ("OTHER", "CONTRADICT"):
-        weights[labels == label] = 0.5 * (labels == "SUPPORT").sum() / (labels == label).sum()
+    others = [label for label in ("OTHER", "CONTRADICT") if (labels == label).any()]
+    for label in others:
+        weights[labels == label] = (labels == "SUPPORT").sum() / (labels == label).sum() / len(others)
     return LogisticRegression(max_iter=1000).fit(table, labels == "SUPPORT", sample_weight=weights)
 
 
-def report(name: str, scores: npt.NDArray[np.float64], labels: npt.NDArray[np.str_]) -> None:
-    against = []
+def against(scores: Floats, labels: npt.NDArray[np.str_], claim_of: npt.NDArray[np.int64]) -> list[str]:
+    """The AUC of SUPPORT against the two others, each with its interval."""
+    said = []
+    members = [np.flatnonzero(claim_of == claim) for claim in range(claim_of.max() + 1)]
+    draws = np.random.default_rng(0).integers(0, len(members), (RESAMPLES, len(members)))
     for other in ("OTHER", "CONTRADICT"):
         among = (labels == "SUPPORT") | (labels == other)
-        against.append(f"{other} {roc_auc_score(labels[among] == 'SUPPORT', scores[among]):.3f}")
-    print(f"  {name:16s} AUC against {', '.join(against)}")
+
+        def auc(rows: npt.NDArray[np.int64], among: npt.NDArray[np.bool_] = among) -> float:
+            rows = rows[among[rows]]
+            return float(roc_auc_score(labels[rows] == "SUPPORT", scores[rows]))
+
+        low, high = np.percentile(
+            [auc(np.concatenate([members[claim] for claim in draw])) for draw in draws], [2.5, 97.5]
+        )
+        said.append(f"{other} {auc(np.arange(len(labels))):.3f} [{low:.3f}, {high:.3f}]")
+    return said
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from rag_papers.persist.index_store import (
     SOURCES,
     DocumentRecord,
     IndexBuilder,
+    Manifest,
 )
 from rag_papers.persist.job_log import JobStage
 from rag_papers.retrieval import bm25
@@ -99,11 +100,28 @@ class _Build:
             self._step(JobStage.VECTORS, lambda: embedding.write(self._builder, self._previous))
             reading.result()
             counting.result()
+        manifest = self._finish()
+        self._report(JobStage.SAVE, 0.8, "publishing the index")
+        return Outcome(
+            corpus_id=manifest.corpus_id,
+            staged=True,
+            embed_hits=embedding.hits,
+            embed_misses=embedding.misses,
+            files=changes.counts(),
+        )
+
+    def _finish(self) -> Manifest:
         count = self._passages.count
         if graph := has_graph(self._task, count):
             link(self._builder, self._report)
-        self._report(JobStage.SAVE, 0.6 if graph else 0.0, "writing and verifying the index")
-        manifest = self._builder.finish(
+        begin = 0.6 if graph else 0.0
+
+        def progress(share: float) -> None:
+            self._report(JobStage.SAVE, begin + (0.8 - begin) * share, "writing and verifying the index")
+
+        progress(0.0)
+        return self._builder.finish(
+            on_progress=progress,
             corpus_id=corpus_id(
                 self._found,
                 self._papers.digests,
@@ -119,14 +137,6 @@ class _Build:
             model_identity=self._encoder.identity,
             analyzer=ANALYZER,
             chunker=CHUNKER,
-        )
-        self._report(JobStage.SAVE, 0.8, "publishing the index")
-        return Outcome(
-            corpus_id=manifest.corpus_id,
-            staged=True,
-            embed_hits=embedding.hits,
-            embed_misses=embedding.misses,
-            files=changes.counts(),
         )
 
     def _step(self, stage: JobStage, work: Callable[[], T]) -> T:

@@ -12,7 +12,7 @@ from rag_papers.retrieval.sentences import Span, sentences
 MAX_PASSAGE_TOKENS = 256
 """Longest passage, also for encoders with a longer window: a longer one would blur what it is about."""
 
-CHUNKER = f"sentences-2/{MAX_PASSAGE_TOKENS}"
+CHUNKER = f"sentences-3/{MAX_PASSAGE_TOKENS}"
 """Identity of the chunker; part of corpus_id, so changed whenever a document may give other passages."""
 
 _SPACES = " \n\t\u3000"  # where a sentence that is too long is divided

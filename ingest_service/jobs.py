@@ -25,8 +25,6 @@ from rag_papers.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_RETRY_AFTER_SECONDS = 10.0
-
 _UNKNOWN_PACE = {"passages_per_second": None, "remaining_seconds": None}
 
 
@@ -98,7 +96,7 @@ class JobManager:
                         job = await self._ledger.change(job.job_id, requests=job.requests + requests)
                     return job
             if len(self._queue) >= self._settings.max_queued_jobs:
-                raise QueueFull(f"{len(self._queue)} jobs wait already", _RETRY_AFTER_SECONDS)
+                raise QueueFull(f"{len(self._queue)} jobs wait already")
             job = await self._ledger.add(
                 Job(
                     job_id=str(uuid.uuid4()),

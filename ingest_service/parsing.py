@@ -1,11 +1,14 @@
-"""The parser process as a worker sees it: a file that hangs, swells or crashes it costs that file alone."""
+"""The parser process as a worker sees it: a file that hangs, swells or crashes it costs that file alone.
+
+One that was killed is given the file once more: what killed it twice is the file's own doing.
+"""
 
 import contextlib
 import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
 from ingest_service.readers.bibliography import Bibliography
@@ -32,6 +35,12 @@ class Parser:
         if isinstance(data, FileError):
             yield data
             return
+        found = self._answer(path, suffix, data, limit)
+        if _crashed(found):  # which may have come from outside, as when the machine runs out of memory
+            found = self._answer(path, suffix, data, limit)
+        yield from found
+
+    def _answer(self, path: str, suffix: str, data: bytes, limit: int) -> list[Document | FileError]:
         process = self._process = self._process or self._start()
         assert process.stdin and process.stdout
         request = {"path": path, "suffix": suffix, "limit": limit, "size": len(data)}
@@ -39,11 +48,11 @@ class Parser:
             process.stdin.write(json.dumps(request).encode() + b"\n" + data)
             process.stdin.flush()
         answer = process.stdout.readline()
-        complete = answer.endswith(b"\n")
-        found = [_item(item) for item in json.loads(answer)] if complete else [self._lost(path, process)]
+        found: list[Document | FileError]
+        found = [_item(item) for item in json.loads(answer)] if answer.endswith(b"\n") else [self._lost(path, process)]
         if any(isinstance(item, FileError) and item.reason in UNSETTLED for item in found):
             self.close()  # it is dead, or what a failed allocation left behind, which nobody trusts
-        yield from found
+        return found
 
     def close(self) -> None:
         """Ends the process."""
@@ -75,6 +84,10 @@ class Parser:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _crashed(found: Sequence[Document | FileError]) -> bool:
+    return any(isinstance(item, FileError) and item.reason == "PARSE_CRASHED" for item in found)
 
 
 def _item(item: dict[str, Any]) -> Document | FileError:

@@ -53,16 +53,19 @@ class SeenFiles:
             self._current[path] = (stamp, digest)
 
     def save(self) -> None:
-        """Writes what was noted or asked for, and forgets all else."""
+        """Writes what was noted or asked for, and forgets all else. What the disk does is no error, but reported."""
         if self._path is None:
             return
-        if self._current != self._remembered:
-            lines = [_line(path, stamp, digest) for path, (stamp, digest) in sorted(self._current.items())]
-            body = b"".join(lines)
-            write_atomic(self._path, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
-        elif self._remembered:
-            self._path.touch()
-        _forget(self._path.parent)
+        try:
+            if self._current != self._remembered:
+                lines = [_line(path, stamp, digest) for path, (stamp, digest) in sorted(self._current.items())]
+                body = b"".join(lines)
+                write_atomic(self._path, hashlib.sha256(body).hexdigest().encode() + b"\n" + body)
+            elif self._remembered:
+                self._path.touch()
+            _forget(self._path.parent)
+        except OSError as error:
+            logger.warning("the next ingest reads again what this one did: %s: %s", self._path, error)
 
 
 def _line(path: str, stamp: Stamp, digest: bytes) -> bytes:

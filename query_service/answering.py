@@ -1,7 +1,9 @@
 """Answering: a question and what it is answered with, to the answer, by running the plan."""
 
 import dataclasses
+import functools
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from query_service.answer import Answer
 from query_service.catalog import Catalog, Opened
@@ -19,10 +21,11 @@ from query_service.running import run
 from query_service.steps import Task
 from query_service.stop import Stop
 from query_service.verification.entailment import EntailmentByName, EntailmentModel
+from rag_papers.errors import RagError
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.retrieval.filtering import Filter
 
-PIPELINE = "4"
+PIPELINE = "5"
 """Version of the steps and the verifier; changed when an equal question may get another answer."""
 
 
@@ -45,9 +48,15 @@ class Ask:
     history: tuple[str, ...] = ()
     """Earlier questions of its session that `query` was completed from."""
 
+    def __hash__(self) -> int:
+        return self._hash
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Means:
+    @functools.cached_property
+    def _hash(self) -> int:  # once, as the same request is asked for again and again
+        return hash((self.query, self.corpus, self.corpus_id, self.filter, self.config, self.policy, self.history))
+
+
+class Means(NamedTuple):  # as CacheUse
     """What a question is answered with."""
 
     opened: Opened
@@ -116,6 +125,15 @@ class Answerer:
         task = self.task(ask, means, policy, stop)
         ran = run(task, stop, listener)
         return Answered(answer=Answer.of(ran), cache=CacheUse.of(ran.rankings, task.vectors), timings_ms=ran.timings_ms)
+
+    def vectors(self, policy: CachePolicy, stop: Stop) -> CallVectors | None:
+        """Vectors of texts by the model of the corpus that was published last; None where that cannot be had."""
+        try:
+            manifest = self._catalog.find().index.manifest
+            self._encoders.of(manifest)
+        except RagError:
+            return None
+        return CallVectors(self._encoders, manifest, policy, stop)
 
     def task(self, ask: Ask, means: Means, policy: CachePolicy, stop: Stop) -> Task:
         """What is to be done to answer a question."""

@@ -19,6 +19,7 @@ from query_service.searching import Searcher
 from query_service.servicer import SERVICE_NAME, QueryServicer
 from query_service.verification.entailment import EntailmentByName
 from query_service.verification.verifying import Verifier
+from query_service.warming import keep_warm
 from query_service.workers import Workers
 from rag_papers.errors import GeneratorUnavailable, InvalidRequest
 from rag_papers.persist.cache_database import CacheDatabase
@@ -27,7 +28,7 @@ from rag_papers.persist.claims import Claims
 from rag_papers.persist.corpora import Corpora
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.paths import DataPaths
-from rag_papers.persist.sessions import SessionStore
+from rag_papers.persist.sessions import Retention, SessionStore
 from rag_papers.persist.sqlite_store import SqliteStore
 from rag_papers.rpc.server import Application
 from rag_papers.settings import Settings
@@ -50,7 +51,9 @@ class QueryApplication(Application):
         self._max_query_chars = settings.max_query_chars
         self._store = SqliteStore(paths.cache_db, CacheLimits.of(settings, memory=True))
         self._sessions_database = CacheDatabase(paths.cache_db)
-        self._sessions = SessionStore(self._sessions_database)
+        self._sessions = SessionStore(
+            self._sessions_database, Retention(days=settings.session_days, max_bytes=settings.session_bytes)
+        )
         self._corpora = Corpora(paths.corpora)
         self._catalog = Catalog(self._corpora, paths.indexes)
         self._claims = Claims(paths.claims)
@@ -64,6 +67,8 @@ class QueryApplication(Application):
             generator=settings.generator,
             abstain_threshold=settings.abstain_threshold,
         )
+        self._warm_questions = settings.warm_questions
+        self._warming: asyncio.Task[None] | None = None
         self._workers = Workers(settings.query_threads)
 
     async def start(self, server: grpc.aio.Server) -> None:
@@ -96,9 +101,14 @@ class QueryApplication(Application):
         )
         servicer.register(server)
         self._workers.start(self._warm)
+        if count := self._warm_questions:
+            warming = keep_warm(self._corpora, lambda corpus: servicer.warm_corpus(corpus, count))
+            self._warming = asyncio.create_task(warming)
 
     async def drain(self) -> None:
-        """Every call ends by itself."""
+        """Asks nothing more by itself; every call ends by itself."""
+        if self._warming:
+            self._warming.cancel()
 
     async def close(self) -> None:
         """Ends the threads and closes the cache."""

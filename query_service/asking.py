@@ -5,6 +5,8 @@ import functools
 import logging
 import struct
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import NamedTuple
 
 from query_service import drafts
 from query_service.answer import Answer
@@ -29,15 +31,14 @@ _LENGTH = struct.Struct("<I")
 _HEAD = len(_MARK) + _LENGTH.size
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Asked:
+class Asked(NamedTuple):  # as CacheUse
     """An answer, and what belongs to this call alone."""
 
-    data: bytes
+    data: bytes | memoryview
     """What `encode` made of the answer."""
     corpus: str
     cache: CacheUse
-    timings_ms: Mapping[str, float] = dataclasses.field(default_factory=dict)
+    timings_ms: Mapping[str, float] = MappingProxyType({})
     """By step; empty for an answer that was not made for this call."""
     is_complete: bool = True
     """Another caller can be given it."""
@@ -90,7 +91,7 @@ class Asker:
         asked, own = await self._flights.fly(flight, stop, work, lambda made: made.is_complete)
         if own:
             return asked
-        return dataclasses.replace(asked, corpus=means.opened.corpus, cache=CacheUse(answer_hit=True), timings_ms={})
+        return Asked(data=asked.data, corpus=means.opened.corpus, cache=CacheUse(answer_hit=True))
 
     def _made(
         self, ask: Ask, means: Means, key: AnswerKey, policy: CachePolicy, stop: Stop, listener: Listener
@@ -98,7 +99,7 @@ class Asker:
         if policy.read and (stored := self._stored(key, means)):
             return stored
         generator = ReusingGenerator(means.generator, self._earlier_drafts(key, means) if policy.read else {})
-        means = dataclasses.replace(means, generator=generator)
+        means = means._replace(generator=generator)
         answered = self._answerer.answer(ask, means, policy, stop, listener)
         data = self._encode(answered.answer)
         is_complete = answered.answer.is_complete
@@ -107,7 +108,7 @@ class Asker:
         return Asked(
             data=data,
             corpus=means.opened.corpus,
-            cache=dataclasses.replace(answered.cache, is_revalidated=generator.is_spared),
+            cache=answered.cache._replace(is_revalidated=generator.is_spared),
             timings_ms=answered.timings_ms,
             is_complete=is_complete,
         )
@@ -131,12 +132,12 @@ class Asker:
         return {}
 
 
-def _answer_of(value: bytes) -> bytes | None:
+def _answer_of(value: bytes) -> memoryview | None:
     """The answer in what is stored; None if that is damaged."""
     if value.startswith(_MARK) and len(value) >= _HEAD:
         end = _HEAD + _LENGTH.unpack_from(value, len(_MARK))[0]
         if _HEAD < end <= len(value):
-            return value[_HEAD:end]
+            return memoryview(value)[_HEAD:end]
     logger.warning("a cached answer is damaged and ignored")
     return None
 

@@ -84,8 +84,8 @@ class Catalog:
     def known(self, corpus: str = "", corpus_id: str = "") -> Opened | None:
         """What `find` would find, if that can be told within microseconds; the caller need not be in a thread.
 
-        A pointer that was replaced is seen at once. What is written into a pointer or an index in place may go unseen
-        for a tenth of a second: enough for what was stored when all was sound.
+        What was published is seen at once. What is done to a pointer or an index by hand may go unseen for a tenth of a
+        second: enough for what was stored when all was sound.
         """
         known = self._known.get((corpus, corpus_id))
         if known is None or known.checked.fault or not self._corpora.is_as(known.pointers):

@@ -2,14 +2,18 @@
 
 import dataclasses
 import functools
+import itertools
 import re
 from collections.abc import Callable, Collection, Iterable, Sequence
+from typing import TypeVar
 
 from query_service.question import Intent, Question
 from rag_papers.persist.index_store import PassageRecord
 from rag_papers.retrieval.analysis import terms
 from rag_papers.retrieval.fusion import Candidate
 from rag_papers.retrieval.sentences import Span, sentences
+
+_T = TypeVar("_T")
 
 _COSINE, _COVERAGE, _BEFORE, _PASSAGE = 0.27, 0.18, 0.12, 0.43  # by benchmarks/answers.py
 
@@ -160,6 +164,26 @@ def counted_terms(question: Question, own: frozenset[str], record: PassageRecord
     if question.intent is Intent.SUMMARIZATION:
         return own | heading_terms(record.title, record.section)
     return own
+
+
+def names_side(side: frozenset[str], found: frozenset[str]) -> bool:
+    """Whether the terms `found` name a side of a comparison: hold at least half of the words that tell it."""
+    return 2 * len(side & found) >= len(side)
+
+
+def sides_first(
+    question: Question, items: Sequence[_T], found: Callable[[_T], frozenset[str]], most: int
+) -> Sequence[_T]:
+    """`items`, best first, with the first `most` in front that name each side of a comparison by their terms `found`.
+
+    What is best for both sides together may all be about one of them. As they are for another question.
+    """
+    front = {
+        place
+        for side in question.sides
+        for place in itertools.islice((n for n, item in enumerate(items) if names_side(side, found(item))), most)
+    }
+    return [items[place] for place in sorted(range(len(items)), key=lambda place: (place not in front, place))]
 
 
 def by_source(evidence: Iterable[Evidence]) -> dict[int, list[Sentence]]:

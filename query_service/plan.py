@@ -10,6 +10,7 @@ class Step(StrEnum):
     """A step of a plan."""
 
     RETRIEVE = "retrieve"
+    RETRIEVE_SIDES = "retrieve_sides"
     RERANK = "rerank"
     PRUNE = "prune"
     CONTEXTUALIZE = "contextualize"
@@ -18,12 +19,14 @@ class Step(StrEnum):
     REPAIR = "repair"
 
 
-_ATTEMPT = (Step.RETRIEVE, Step.RERANK, Step.PRUNE, Step.CONTEXTUALIZE, Step.GENERATE, Step.VERIFY)
+_ANSWER = (Step.RERANK, Step.PRUNE, Step.CONTEXTUALIZE, Step.GENERATE, Step.VERIFY)
+_ATTEMPT = (Step.RETRIEVE, *_ANSWER)
 
 PLANS: Mapping[Intent, tuple[Step, ...]] = {
     Intent.DEFINITION: _ATTEMPT,
     Intent.EXPLANATION: _ATTEMPT,
-    Intent.COMPARISON: _ATTEMPT,
+    # What is best for both sides together may be about one of them alone.
+    Intent.COMPARISON: (Step.RETRIEVE, Step.RETRIEVE_SIDES, *_ANSWER),
     Intent.HOW_TO: _ATTEMPT,
     Intent.SUMMARIZATION: _ATTEMPT,
     Intent.UNKNOWN: _ATTEMPT,

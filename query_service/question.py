@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from enum import StrEnum
 
+from query_service.topics import topic
 from rag_papers.retrieval.analysis import terms
 
 
@@ -113,17 +114,6 @@ _FORM = _rule(
 
 _YES_NO = _rule(r"(?:is|are|was|were|do|does|did|has|have|had|can|could|will|would|should|may|might|must)\b")
 
-# Bounded, and anchored where they can be: reading a question of 4000 characters must not take the square of that.
-_SIDES = (
-    _rule(r"\bbetween (?P<a>.{1,200}?) and (?P<b>.+)"),
-    _rule(r"\bcompare (?P<a>.{1,200}?) (?:with|to|and|against) (?P<b>.+)"),
-    _rule(
-        r"^(?P<a>.{1,200}?) (?:versus|vs\.?|(?:compare[sd]?|differs?|different|better|worse) (?:with|to|from|than))"
-        r" (?P<b>.+)"
-    ),
-    _rule(r"^(?P<a>.{1,200}?) and (?P<b>.{1,200}?) (?:compare|differ)\b"),
-)
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Question:
@@ -144,14 +134,18 @@ class Question:
         return bool(_YES_NO.match(self.text))
 
     @functools.cached_property
+    def compared(self) -> tuple[str, ...]:
+        """The two things to be compared, in the words of the question; empty if it does not name them."""
+        return topic(self.text).pair or ()
+
+    @functools.cached_property
     def sides(self) -> tuple[frozenset[str], ...]:
-        """The terms that tell the two things to be compared apart, two sets; empty if they cannot be told."""
-        for rule in _SIDES:
-            if match := rule.search(self.text):
-                a, b = frozenset(_content(match["a"])), frozenset(_content(match["b"]))
-                if a - b and b - a:
-                    return a - b, b - a
-        return ()
+        """The terms that tell the two things of a comparison apart, two sets; empty if they cannot be told."""
+        if self.intent is not Intent.COMPARISON:
+            return ()
+        both = [frozenset(_content(thing)) for thing in self.compared]
+        sides = tuple(own - other for own, other in zip(both, reversed(both), strict=True))
+        return sides if all(sides) else ()
 
 
 def _content(text: str) -> tuple[str, ...]:

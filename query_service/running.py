@@ -136,7 +136,7 @@ class _Runner:
             keep_fused_order(attempt)
             self._skipped.append(step)
         self._timings[step] = self._timings.get(step, 0.0) + (time.perf_counter() - start) * 1000
-        if step is Step.RETRIEVE:
+        if step in (Step.RETRIEVE, Step.RETRIEVE_SIDES):
             self._rankings.append(attempt.ranking)
 
     def _hold_back(self, text: str) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import AsyncIterator, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -25,7 +26,7 @@ from query_service.generators import Generators
 from query_service.searching import Searcher
 from query_service.stop import Stop
 from query_service.verification.verifying import Verifier
-from query_service.warming import most_frequent, warm
+from query_service.warming import Warmed, most_frequent, warm
 from query_service.workers import Workers
 from rag_papers.errors import GeneratorUnavailable
 from rag_papers.persist.sessions import SessionStore
@@ -211,14 +212,17 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         self, request: query_pb2.WarmCacheRequest, context: _Context
     ) -> AsyncIterator[query_pb2.WarmCacheResponse]:
         """Asks questions ahead."""
-        days = convert_cache.warm_days(request)
-        stop = _stop(context)
-        queries = list(request.queries)
-        if count := request.most_frequent:
-            queries += await self._workers.run(lambda: most_frequent(self._sessions, count, days, stop), stop)
-        asks = convert_cache.warm(request, queries, self._max_query_chars, self._defaults)
-        async for warmed in warm(self._asker, asks, stop):
+        async for warmed in self._warmed(request, _stop(context)):
             yield convert_cache.warm_response(warmed)
+
+    async def warm_corpus(self, corpus: str, most_frequent: int) -> None:
+        """The same without a caller: so many questions of a corpus."""
+        request = query_pb2.WarmCacheRequest(corpus=corpus, most_frequent=most_frequent)
+        *_, last = [warmed async for warmed in self._warmed(request, Stop())]
+        logger.info(
+            "corpus %r is warmed: of %d questions %d were stored, %d revalidated, %d answered, %d failed",
+            *(corpus, last.total, last.stored, last.revalidated, last.generated, last.failed),
+        )
 
     async def VacuumCache(
         self, request: query_pb2.VacuumCacheRequest, context: _Context
@@ -236,6 +240,17 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         data = _response(await self._asker.ask(turn.ask, stop, listener), start) + convert_session.turn_bytes(turn)
         number = await self._workers.run(lambda: self._conversations.end(turn, data), stop)
         return data + convert_session.number_bytes(number)
+
+    async def _warmed(self, request: query_pb2.WarmCacheRequest, stop: Stop) -> AsyncIterator[Warmed]:
+        days = convert_cache.warm_days(request)
+        queries = list(request.queries)
+        if count := request.most_frequent:
+            is_meant = partial(convert_session.is_of_corpus, corpus=request.corpus)
+            frequent = partial(most_frequent, self._sessions, count, days, stop, is_meant)
+            queries += await self._workers.run(frequent, stop)
+        asks = convert_cache.warm(request, queries, self._max_query_chars, self._defaults)
+        async for warmed in warm(self._asker, asks, stop):
+            yield warmed
 
     async def _blocking(self, context: _Context, work: Callable[[Stop], _T]) -> _T:
         """Lets a worker do `work`, which is told when nobody waits for it any more."""

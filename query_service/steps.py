@@ -3,11 +3,13 @@
 import dataclasses
 import itertools
 import operator
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import StrEnum
 from typing import TypeVar
 
-from query_service.config import AskConfig
+import numpy as np
+
+from query_service.config import AskConfig, SearchConfig
 from query_service.encoders import CallVectors
 from query_service.evidence import (
     Coverage,
@@ -18,6 +20,7 @@ from query_service.evidence import (
     counted_terms,
     heading_terms,
     sentences_of,
+    sides_first,
     statements,
 )
 from query_service.generators.base import Assignment, DraftSentence, Generator
@@ -32,8 +35,13 @@ from query_service.verification.verify import Verdict, verify
 from rag_papers.persist.caching import CachePolicy
 from rag_papers.persist.index_store import OpenIndex
 from rag_papers.retrieval.filtering import Filter
+from rag_papers.retrieval.fusion import Candidate
+from rag_papers.retrieval.search import search
 
 _T = TypeVar("_T")
+
+# Of a comparison: passages that are retrieved for each side, and sentences that are kept of each before all others.
+_OF_A_SIDE, _KEPT_OF_A_SIDE = 4, 2
 
 NO_ANSWER = "The papers do not say."
 """The answer of an abstention."""
@@ -107,6 +115,11 @@ class Attempt:
     verdict: Verdict = dataclasses.field(default_factory=lambda: Verdict(score=0.0))
 
     @property
+    def config(self) -> SearchConfig:
+        """How passages are retrieved."""
+        return self.task.config.search(self.repair)
+
+    @property
     def context_chars(self) -> int:
         """Characters of the context."""
         return sum(len(item.sentence.quote) for item in self.evidence)
@@ -128,17 +141,44 @@ class Attempt:
 
 
 def _retrieve(attempt: Attempt) -> None:
-    task = attempt.task
-    attempt.ranking = retrieve(
-        task.rankings,
-        task.index,
-        task.question.text,
-        task.filter,
-        task.config.search(attempt.repair),
-        task.vectors,
-        task.policy,
-        task.stop,
+    attempt.ranking = _ranking(attempt, attempt.task.question.text, attempt.config)
+
+
+def _retrieve_sides(attempt: Attempt) -> None:
+    """Adds the best passages for each side of a comparison, with the scores that they have for the whole question."""
+    task, config = attempt.task, attempt.config
+    found = {candidate.position for candidate in attempt.ranking.candidates}
+    of_sides = [
+        _ranking(attempt, side, dataclasses.replace(config, top_k=min(_OF_A_SIDE, config.top_k)))
+        for side in task.question.compared
+    ]
+    added = {candidate.position for ranking in of_sides for candidate in ranking.candidates} - found
+    attempt.ranking = dataclasses.replace(
+        attempt.ranking,
+        candidates=(*attempt.ranking.candidates, *_candidates(task, config, added)),
+        hit=all(ranking.hit for ranking in (attempt.ranking, *of_sides)),
     )
+
+
+def _candidates(task: Task, config: SearchConfig, positions: Collection[int]) -> Sequence[Candidate]:
+    """The passages at `positions` as retrieval would find them for the question."""
+    if not positions:
+        return ()
+    question = task.question.text
+    return search(
+        task.index,
+        question,
+        task.vectors.query(question) if task.vectors and config.vector_weight else None,
+        bm25_weight=config.bm25_weight,
+        vector_weight=config.vector_weight,
+        top_k=len(positions),
+        among=np.array(sorted(positions)),
+    )
+
+
+def _ranking(attempt: Attempt, query: str, config: SearchConfig) -> Ranking:
+    task = attempt.task
+    return retrieve(task.rankings, task.index, query, task.filter, config, task.vectors, task.policy, task.stop)
 
 
 def _rerank(attempt: Attempt) -> None:
@@ -161,7 +201,9 @@ def _order(attempt: Attempt, reranker: Reranker) -> None:
     retrieved = Retrieved(
         question=task.question, passages=passages, coverage=task.coverage, vectors=task.vectors, stop=task.stop
     )
-    attempt.passages = rerank(reranker, retrieved, task.config.rerank_top_k)
+    ranked = rerank(reranker, retrieved)
+    kept = sides_first(task.question, ranked, _terms, 1)[: task.config.rerank_top_k]
+    attempt.passages = sorted(kept, key=lambda passage: (-passage.score, passage.candidate.position))
 
 
 def _prune(attempt: Attempt) -> None:
@@ -174,9 +216,10 @@ def _prune(attempt: Attempt) -> None:
             if task.coverage.overlap(task.counted(sentence)) >= enough:
                 different.setdefault(sentence.text, (passage, sentence))
     kept = _fitting(
+        task.question,
         list(different.values()),
         task.config.prune_max_chars,
-        size=lambda item: len(item[1].quote),
+        sentence=operator.itemgetter(1),
         value=lambda item: task.measured(*item).relevance,
     )
     attempt.passages = [
@@ -200,9 +243,10 @@ def _contextualize(attempt: Attempt) -> None:
         for sentence in passage.sentences
     ]
     kept = _fitting(
+        task.question,
         evidence,
         task.config.context_max_chars,
-        size=lambda item: len(item.sentence.quote),
+        sentence=lambda item: item.sentence,
         value=lambda item: item.relevance,
     )
     used = sorted({item.source for item in kept})
@@ -238,7 +282,7 @@ def _verify(attempt: Attempt) -> None:
     if attempt.abstain_reason is not None:
         return
     task = attempt.task
-    context = Context(by_source(attempt.evidence), task.index.bm25.idf, task.vectors, task.entailment)
+    context = Context(by_source(attempt.evidence), task.index.bm25.idf, task.vectors, task.entailment, task.stop)
     attempt.verdict = verify(task.question, task.coverage, attempt.draft, context)
     if attempt.verdict.declines:
         attempt.abstain_reason = AbstainReason.NOT_STATED
@@ -251,6 +295,7 @@ def _verify(attempt: Attempt) -> None:
 
 STEPS: Mapping[Step, Callable[[Attempt], None]] = {
     Step.RETRIEVE: _retrieve,
+    Step.RETRIEVE_SIDES: _retrieve_sides,
     Step.RERANK: _rerank,
     Step.PRUNE: _prune,
     Step.CONTEXTUALIZE: _contextualize,
@@ -260,11 +305,24 @@ STEPS: Mapping[Step, Callable[[Attempt], None]] = {
 """What each step does to an attempt. A repair is no work on an attempt but the next one."""
 
 
-def _fitting(items: Sequence[_T], budget: int, *, size: Callable[[_T], int], value: Callable[[_T], float]) -> list[_T]:
+def _terms(passage: RankedPassage) -> frozenset[str]:
+    return frozenset[str]().union(*(sentence.terms for sentence in passage.sentences))
+
+
+def _fitting(
+    question: Question,
+    items: Sequence[_T],
+    budget: int,
+    *,
+    sentence: Callable[[_T], Sentence],
+    value: Callable[[_T], float],
+) -> list[_T]:
     """The most valuable items that fit the budget together, in the order given; a later short one may fit still."""
+    best_first = sorted(range(len(items)), key=lambda number: -value(items[number]))
     chosen: list[int] = []
-    for number in sorted(range(len(items)), key=lambda number: -value(items[number])):
-        if size(items[number]) <= budget:
-            budget -= size(items[number])
+    for number in sides_first(question, best_first, lambda number: sentence(items[number]).terms, _KEPT_OF_A_SIDE):
+        size = len(sentence(items[number]).quote)
+        if size <= budget:
+            budget -= size
             chosen.append(number)
     return [items[number] for number in sorted(chosen)]

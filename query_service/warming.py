@@ -1,17 +1,23 @@
 """Warming: questions asked ahead, so that whoever asks them after a new version was published finds the answer."""
 
+import asyncio
 import dataclasses
 import heapq
+import logging
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 from query_service.answering import Ask
 from query_service.asking import Asker
 from query_service.stop import Stop
 from rag_papers.errors import RagError
-from rag_papers.persist.sessions import SessionStore
+from rag_papers.persist.corpora import Corpora
+from rag_papers.persist.sessions import SessionStore, StoredTurn
 
+logger = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 1.0
 _SESSIONS_AT_ONCE = 100
 _DAY_SECONDS = 86_400.0
 
@@ -58,11 +64,13 @@ async def warm(asker: Asker, asks: Sequence[Ask], stop: Stop) -> AsyncIterator[W
         yield warmed
 
 
-def most_frequent(sessions: SessionStore, count: int, days: float, stop: Stop) -> list[str]:
+def most_frequent(
+    sessions: SessionStore, count: int, days: float, stop: Stop, is_meant: Callable[[StoredTurn], bool]
+) -> list[str]:
     """The questions that were asked most often in sessions during the last days, the most frequent first.
 
-    Those that needed the history of their session are left out: the answer depends on it. Raises SessionsUnavailable
-    and DeadlineExceeded.
+    Of the turns that `is_meant` says. Those that needed the history of their session are left out: the answer depends
+    on it. Raises SessionsUnavailable and DeadlineExceeded.
     """
     since = time.time() - days * _DAY_SECONDS
     times: Counter[str] = Counter()
@@ -75,7 +83,25 @@ def most_frequent(sessions: SessionStore, count: int, days: float, stop: Stop) -
                 more = False  # the others are older
                 break
             for turn in sessions.turns(session.session_id):
-                if turn.created >= since and turn.query == turn.resolved_query:
+                if turn.created >= since and turn.query == turn.resolved_query and is_meant(turn):
                     times[turn.query] += 1
         after = page[-1].session_id if page else ""
     return [query for query, _ in heapq.nsmallest(count, times.items(), key=lambda item: (-item[1], item[0]))]
+
+
+async def keep_warm(corpora: Corpora, warm_corpus: Callable[[str], Awaitable[None]]) -> None:
+    """Warms each corpus by its name when it has another active version than before. Runs until it is cancelled."""
+
+    def active() -> dict[str, str]:
+        return {name: corpus.active.corpus_id for name, corpus in corpora.all().items()}
+
+    known = await asyncio.to_thread(active)
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        before, known = known, await asyncio.to_thread(active)
+        for name in known:
+            if before.get(name) != known[name]:
+                try:
+                    await warm_corpus(name)
+                except Exception:  # the next version may have more luck
+                    logger.exception("corpus %r is not warmed", name)

@@ -11,11 +11,14 @@ class RagError(Exception):
     """
 
     reason: ClassVar[str] = "INTERNAL"
+    usual_wait: ClassVar[float | None] = None
 
-    def __init__(self, message: str, **metadata: str) -> None:
+    def __init__(self, message: str, retry_after: float | None = None, **metadata: str) -> None:
         super().__init__(message)
         self.message = message
         self.metadata: dict[str, str] = metadata
+        self.retry_after = self.usual_wait if retry_after is None else retry_after
+        """Seconds after which the same call may well succeed; None: waiting is no help."""
 
 
 class InvalidRequest(RagError):
@@ -25,7 +28,7 @@ class InvalidRequest(RagError):
 
     def __init__(self, message: str = "", violations: Mapping[str, str] | None = None, **metadata: str) -> None:
         self.violations = dict(violations or {})
-        super().__init__(message or "; ".join(f"{f}: {why}" for f, why in self.violations.items()), **metadata)
+        super().__init__(message or "; ".join(f"{f}: {why}" for f, why in self.violations.items()), None, **metadata)
 
 
 class RequestIdReused(RagError):
@@ -137,13 +140,10 @@ class SessionsUnavailable(RagError):
 
 
 class QueueFull(RagError):
-    """Too many jobs wait; `retry_after` is the wait to suggest, seconds."""
+    """Too many jobs wait."""
 
     reason = "QUEUE_FULL"
-
-    def __init__(self, message: str, retry_after: float = 0.0, **metadata: str) -> None:
-        super().__init__(message, **metadata)
-        self.retry_after = retry_after
+    usual_wait = 10.0
 
 
 class UploadBroken(RagError):
@@ -159,15 +159,17 @@ class UploadQuota(RagError):
 
 
 class DiskFull(RagError):
-    """The disk is full."""
+    """The disk is full; somebody has to free some space."""
 
     reason = "DISK_FULL"
+    usual_wait = 60.0
 
 
 class Draining(RagError):
     """The service is shutting down."""
 
     reason = "DRAINING"
+    usual_wait = 5.0
 
 
 class DeadlineExceeded(RagError):

@@ -149,6 +149,12 @@ class Settings:
     cache_answers_days: float = _setting(
         30.0, "age from which a cached answer is computed anew; 0: never", unit="days", low=0
     )
+    session_days: float = _setting(
+        365.0, "age of its last turn from which on a session is deleted; 0: never", unit="days", low=0
+    )
+    session_bytes: int = _setting(
+        1 << 30, "most that all sessions may hold, those idle longest are deleted; 0: no bound", unit="bytes", low=0
+    )
     cache_memory_bytes: int = _setting(
         64 << 20, "what a QueryService keeps of the caches in memory; 0: nothing", unit="bytes", low=0
     )
@@ -189,12 +195,20 @@ class Settings:
     query_processes: int = _setting(
         1, "processes of QueryService, which share its port, the caches and the indexes", unit="processes", low=1
     )
+    warm_questions: int = _setting(
+        0,
+        "how many of the questions that were asked most often in sessions of the last seven days QueryService asks by "
+        "itself when a corpus has a new active version",
+        unit="questions",
+        low=0,
+        high=10_000,
+    )
     abstain_threshold: float = _setting(
         0.48,
         "strength of the best sentence, 0 to 1, below which a question is not answered, unless it sets its own. On "
         "two development collections 0.42 leaves 4 to 6 percent of questions that have an answer unanswered, 57 "
         "percent of those whose paper is missing and 96 to 100 percent of those on another topic; 0.48: 13 to 15, 71, "
-        "98 to 100; 0.50: 15 to 22, 78, 99 to 100",
+        "98 to 100; 0.50: 16 to 22, 78, 99 to 100",
         low=0,
         high=1,
     )

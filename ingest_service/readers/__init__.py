@@ -22,7 +22,7 @@ _LIBRARIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ".txt": ("text-2", ("charset-normalizer",)),
     ".md": ("markdown-2", ("charset-normalizer",)),
     ".jsonl": ("beir-1", ()),
-    ".pdf": ("pdf-2", ("pypdfium2",)),
+    ".pdf": ("pdf-3", ("pypdfium2",)),
     ".html": ("html-1", ("lxml", "charset-normalizer")),
     ".htm": ("html-1", ("lxml", "charset-normalizer")),
     ".xml": ("jats-1", ("lxml",)),

@@ -60,6 +60,10 @@ class Composer:
         """Adds what belongs to the text and to no section, as the title does."""
         self._append(text, page)
 
+    def references(self) -> None:
+        """Says that the list of references follows, under no heading of its own."""
+        self._in_references = True
+
     def top(self) -> None:
         """Ends all sections: what follows stands under no heading."""
         self._above, self._in_references = [], False

@@ -6,7 +6,7 @@ of code and rows of tables stay lines.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import PurePosixPath
 
 import pypdfium2 as pdfium
@@ -40,6 +40,9 @@ _IMPRINT = re.compile(
 )
 _IMPRINT_WORDS = 3
 """How many of these make an imprint."""
+_ENTRY = re.compile(r"[^()]{3,600}\((?:(?:1[6-9]|20)[0-9]{2}[a-z]?|n\.d\.)\)\.\s")
+"""Names and a year in parentheses, as the entry of a list of references begins."""
+_FEWEST_ENTRIES = 3
 _NAME = re.compile(r"(?:[^\W\d_][\w.’'\u2010-]*\s){1,5}[^\W\d_][\w.’'\u2010-]+")
 
 
@@ -113,8 +116,11 @@ def _composed(path: str, pages: Sequence[Page], metadata: dict[str, str]) -> Doc
     main = paragraphs(flow, body, words)
     title = _title(main, metadata, body)
     levels = _levels(main, title, body)
+    references = _references(main, levels)
     composer = Composer()
     for number, paragraph in enumerate(main):
+        if number == references:
+            composer.references()
         if number in title:
             composer.aside(paragraph.text, paragraph.page)
         elif number in levels:
@@ -195,6 +201,15 @@ def _levels(main: Sequence[Paragraph], title: Sequence[int], body: Body) -> dict
         del found[0]
     styles = sorted({_style(main[n]) for n in found if not _numbered(main[n])}, reverse=True)
     return {n: _numbered(main[n]) or styles.index(_style(main[n])) + 1 for n in found}
+
+
+def _references(main: Sequence[Paragraph], levels: Mapping[int, int]) -> int:
+    """Where a list of references without a heading of its own begins, after the last heading; at the end if nowhere."""
+    last = max(levels, default=0)
+    entries = [number for number in range(last + 1, len(main)) if _ENTRY.match(main[number].text)]
+    if len(entries) >= _FEWEST_ENTRIES and 2 * len(entries) > len(main) - entries[0]:
+        return entries[0]
+    return len(main)
 
 
 def _is_heading(paragraph: Paragraph, body: Body) -> bool:

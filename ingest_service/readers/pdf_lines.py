@@ -6,7 +6,7 @@ import itertools
 import re
 import statistics
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pypdfium2.raw as pdfium
@@ -16,8 +16,12 @@ _HYPHENS = ("-", "\u00ad", "\u2010")
 _BOLD_WEIGHT = 600
 _BOLD_NAME = re.compile(rb"bold|black|heavy|demi|cmbx|[-,]bd\b", re.IGNORECASE)
 _FIXED_PITCH = 1  # of the flags of a font
-_FIXED_NAME = re.compile(rb"mono|courier|consol|typewriter|cmtt|menlo", re.IGNORECASE)
+_FIXED_NAME = re.compile(
+    rb"mono|courier|consol|typewriter|cmtt|menlo|fira-?code|source-?code|cascadia|(?:^|\+)hack\b", re.IGNORECASE
+)
 _LIGATURES = {code: unicodedata.normalize("NFKC", chr(code)) for code in range(0xFB00, 0xFB07)}
+_CODE = 0.8
+"""Share of fixed pitch that makes code of a line: less is text that names a function or two."""
 _CELL_GAPS = 2
 """How many wide gaps make a row of cells of a line: a single one may divide a number from its heading."""
 _SPACES = re.compile(r"\s+")
@@ -63,15 +67,15 @@ class _Run:
         self.upright = upright
         self.characters: list[str] = []
         self.sizes: list[float] = []
-        self.bold = self.fixed = 0
+        self.fixed_sizes: list[float] = []
+        self.bold = 0
         self.left = self.bottom = float("inf")
         self.right = self.top = float("-inf")
 
     def add(self, character: str, box: Any, style: _Style) -> None:
         self.characters.append(character)
-        self.sizes.append(style.size)
+        (self.fixed_sizes if style.fixed else self.sizes).append(style.size)
         self.bold += style.bold
-        self.fixed += style.fixed
         self.left, self.right = min(self.left, box.left), max(self.right, box.right)
         self.bottom, self.top = min(self.bottom, box.bottom), max(self.top, box.top)
 
@@ -83,8 +87,10 @@ class _Run:
 
     def line(self, page: int, hyphen: bool) -> Line | None:
         text = _SPACES.sub(" ", "".join(self.characters)).strip().translate(_LIGATURES)
-        if not text or not self.sizes:
+        count = len(self.sizes) + len(self.fixed_sizes)
+        if not text or not count:
             return None
+        code = len(self.fixed_sizes) > _CODE * count
         if text.endswith(_HYPHENS) and text[-2:-1].isalpha():
             text, hyphen = text[:-1], True
         return Line(
@@ -94,11 +100,11 @@ class _Run:
             right=self.right,
             bottom=self.bottom,
             top=self.top,
-            size=round(statistics.median_low(self.sizes), 1),
-            bold=2 * self.bold > len(self.sizes),
+            size=round(statistics.median_low(self.fixed_sizes if code else self.sizes), 1),
+            bold=2 * self.bold > count,
             upright=self.upright,
             hyphen=hyphen,
-            laid_out=2 * self.fixed > len(self.sizes),
+            laid_out=code,
         )
 
 
@@ -109,16 +115,14 @@ def lines_of(text_page: Any, page: int) -> tuple[list[Line], int]:
     style, last = _Style(size=0.0, bold=False, upright=True, fixed=False), None
     run: _Run | None = None
     unknown = 0
-    for index in range(pdfium.FPDFText_CountChars(text_page)):
-        code = pdfium.FPDFText_GetUnicode(text_page, index)
-        character = chr(code)
+    for index, character in _characters(text_page):
         if character == " " and run:
             run.characters.append(" ")
         elif character in "\r\n" or character == _SOFT_HYPHEN:
             if run:
                 found.append(run.line(page, character == _SOFT_HYPHEN))
             run = None
-        elif unicodedata.category(character) in ("Cc", "Cn", "Co", "Cs") or code == 0xFFFD:
+        elif unicodedata.category(character) in ("Cc", "Cn", "Co", "Cs") or character == "\ufffd":
             unknown += 1
         elif not character.isspace():
             pdfium.FPDFText_GetLooseCharBox(text_page, index, box)
@@ -133,6 +137,20 @@ def lines_of(text_page: Any, page: int) -> tuple[list[Line], int]:
     if run:
         found.append(run.line(page, False))
     return [line for line in found if line], unknown
+
+
+def _characters(text_page: Any) -> Iterator[tuple[int, str]]:
+    """The characters of a page, each with its number there; PDFium gives those beyond 0xFFFF in two halves."""
+    high = 0
+    for index in range(pdfium.FPDFText_CountChars(text_page)):
+        code = pdfium.FPDFText_GetUnicode(text_page, index)
+        if 0xD800 <= code < 0xDC00:
+            high = code
+            continue
+        if high and 0xDC00 <= code < 0xE000:
+            code += (high - 0xD800 << 10) + 0x10000 - 0xDC00
+        high = 0
+        yield index, chr(code)
 
 
 def _address(pointer: Any) -> int | None:

@@ -8,7 +8,7 @@ import dataclasses
 import re
 from collections.abc import Sequence
 
-from query_service.conversation.topics import AUXILIARY, GENERIC, POLITE, PREPOSITION, RELATIONS, Topic, topic
+from query_service.topics import AUXILIARY, GENERIC, POLITE, PREPOSITION, RELATIONS, Topic, topic
 
 _FAR = 10  # questions back that a topic may come from
 _LONGEST_TOPIC = 200  # characters; what is longer names nothing

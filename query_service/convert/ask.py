@@ -48,7 +48,7 @@ def response_bytes(asked: Asked, trace_id: str, start: float) -> bytes:
     for step, milliseconds in asked.timings_ms.items():
         own.timings_ms[step] = milliseconds
     own.timings_ms["total"] = (time.perf_counter() - start) * 1000
-    return asked.data + own.SerializeToString()
+    return b"".join((asked.data, own.SerializeToString()))
 
 
 def _origin(use: CacheUse) -> resources_pb2.AnswerOrigin.ValueType:

@@ -151,6 +151,7 @@ def judged_sentences(
             citations=map(_citation, its.citations),
             supported=its.supported,
             support=its.support,
+            agreement=its.agreement,
             clashes=[resources_pb2.SentenceClash.Value(f"SENTENCE_CLASH_{clash.name}") for clash in its.clashes],
         )
         for sentence, its in zip(sentences, judged, strict=True)

@@ -1,5 +1,7 @@
 """The messages of sessions."""
 
+from unicodedata import normalize
+
 from query_service.config import MAX_SESSION_ID_CHARS
 from query_service.conversation.sessions import NEW, OpenTurn
 from rag_papers.errors import InvalidRequest, SessionNotFound
@@ -76,6 +78,11 @@ def get_response(sessions: SessionStore, session_id: str, after: int, size: int)
     return query_pb2.GetSessionResponse(
         session=session_message(session), turns=turns, next_page_token=str(turns[-1].number) if more else ""
     )
+
+
+def is_of_corpus(turn: StoredTurn, corpus: str) -> bool:
+    """Whether a turn was answered from the corpus; from any, if `corpus` is empty."""
+    return not corpus or query_pb2.AskResponse.FromString(turn.response).corpus == normalize("NFC", corpus)
 
 
 def turn_bytes(turn: OpenTurn) -> bytes:

@@ -4,7 +4,7 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 
-from query_service.evidence import Evidence, Sentence, similarity, statements
+from query_service.evidence import Evidence, Sentence, names_side, similarity, statements
 from query_service.generators.base import Assignment, Citation, DraftSentence
 from query_service.question import Intent, Question
 from rag_papers.retrieval.analysis import terms
@@ -52,7 +52,7 @@ def _defines(question: Question, sentence: Sentence) -> float:
 
 def _compares(question: Question, sentence: Sentence) -> float:
     """Half for naming both sides, by half of the words that tell each from the other; half for a word of contrast."""
-    if not question.sides or any(2 * len(side & sentence.terms) < len(side) for side in question.sides):
+    if not question.sides or not all(names_side(side, sentence.terms) for side in question.sides):
         return 0.0
     return 1.0 if _CONTRAST.search(sentence.text) else 0.5
 
@@ -99,7 +99,7 @@ _SHAPES: Mapping[Intent, _Shape] = {
 class ExtractiveGenerator:
     """Copies the most relevant sentences, shaped by the intent."""
 
-    identity = "extractive-2"
+    identity = "extractive-3"
 
     def generate(self, assignment: Assignment) -> Sequence[DraftSentence]:
         """The best sentences that do not repeat each other, each cited as a whole."""
@@ -111,6 +111,8 @@ class ExtractiveGenerator:
         fitting = [item for item in fit if fit[item]] if shape.only_fitting else []
         score = {item: item.relevance + shape.bonus * fit[item] for item in fitting or fit}
         chosen = _choose(score, shape.most, shape.keep + (_STRICTER if assignment.strict else 0.0))
+        if missing := _sides_missing(question, chosen, score):
+            chosen = [*chosen[: shape.most - len(missing)], *missing]
         if shape.in_order:
             chosen = _as_passages_run(chosen)
         return [
@@ -140,6 +142,15 @@ def _choose(score: Mapping[Evidence, float], most: int, keep: float) -> list[Evi
         if value < _NEAR_DUPLICATE:
             chosen.append(best)
     return chosen
+
+
+def _sides_missing(
+    question: Question, chosen: Sequence[Evidence], score: Mapping[Evidence, float]
+) -> Sequence[Evidence]:
+    """The best sentence for each side of a comparison that none of those chosen names, if there is one."""
+    missing = [side for side in question.sides if not any(names_side(side, item.sentence.terms) for item in chosen)]
+    naming = ([item for item in score if names_side(side, item.sentence.terms)] for side in missing)
+    return [max(items, key=score.__getitem__) for items in naming if items]
 
 
 def _as_passages_run(chosen: Sequence[Evidence]) -> list[Evidence]:

@@ -34,10 +34,10 @@ class Reranker(Protocol):
         """A score in [0, 1] for each passage, which no other passage changes. Raises DeadlineExceeded."""
 
 
-def rerank(reranker: Reranker, retrieved: Retrieved, top_k: int) -> list[RankedPassage]:
-    """The `top_k` best passages by `reranker`, best first, ties in order of position."""
+def rerank(reranker: Reranker, retrieved: Retrieved) -> list[RankedPassage]:
+    """The passages by `reranker`, best first, ties in order of position."""
     # In one order whatever retrieval's was: products of other batches may differ in their last bits.
     passages = sorted(retrieved.passages, key=lambda passage: passage.candidate.position)
     scores = reranker.scores(dataclasses.replace(retrieved, passages=passages))
     scored = [dataclasses.replace(passage, score=score) for passage, score in zip(passages, scores, strict=True)]
-    return sorted(scored, key=lambda passage: -passage.score)[:top_k]
+    return sorted(scored, key=lambda passage: -passage.score)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from enum import StrEnum
 
 from query_service.evidence import words
+from query_service.verification.directions import Directed
 from query_service.verification.facts import (
     DOWN,
     NUMBER_WORDS,
@@ -22,10 +23,13 @@ from query_service.verification.facts import (
     negated,
     quantities,
 )
-from rag_papers.retrieval.analysis import STOP_WORDS, terms
+from rag_papers.retrieval.analysis import STOP_WORDS, normalise, terms
 
 _CLOSE = 0.6  # share of a sentence's words in the order of the text, from which on the two are taken for one sentence
 _NOT = re.compile(r"n['’]t\b")
+_COMPARABLE = (
+    200_000  # words of the one times words of the other; to compare more takes longer than a tenth of a second
+)
 _EXCHANGED = 3  # most words that count as one in the place of another
 # Function words whose change changes what is said.
 _TELLING = STOP_WORDS & frozenset(
@@ -60,8 +64,20 @@ class Stated:
     """A text and what it states, each part worked out once."""
 
     text: str
-    above: str = ""
-    """Title and headings that stand above it."""
+    title: str = ""
+    """Of the paper that it stands in."""
+    section: str = ""
+    """Headings that it stands under."""
+
+    @property
+    def above(self) -> str:
+        """Title and headings."""
+        return f"{self.title}\n{self.section}"
+
+    @functools.cached_property
+    def normalised(self) -> str:
+        """As `analysis.normalise`."""
+        return normalise(self.text)
 
     @functools.cached_property
     def tokens(self) -> list[str]:
@@ -108,6 +124,11 @@ class Stated:
     def directions(self) -> tuple[int, int]:
         """As `facts.directions`."""
         return directions(self.text)
+
+    @functools.cached_property
+    def directed(self) -> Directed:
+        """Which way it says that things go."""
+        return Directed(self.text)
 
 
 def clashes(claim: Stated, text: Stated) -> tuple[Clash, ...]:
@@ -167,6 +188,9 @@ def _sides_exchanged(claim: Stated, text: Stated) -> bool:
 def _changed_words(claim: Stated, text: Stated) -> Iterator[Clash]:
     """What stands in the place of something else, where most of `claim` runs as `text` does."""
     a, b = claim.tokens, text.tokens
+    if len(a) * len(b) > _COMPARABLE:
+        yield Clash.WORDING  # no sentence is so long: that nothing was changed cannot be told
+        return
     changes = difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes()
     same = sum(end - start for tag, start, end, *_ in changes if tag == "equal")
     if not a or same < _CLOSE * len(a):

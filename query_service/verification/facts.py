@@ -130,6 +130,7 @@ def _plain(text: str) -> str:
 _WORD = re.compile(r"[^\W_]+(?:['’.\-/‐‑–][^\W_]+)*")
 _JOINT = re.compile(r"[\-./‐‑–]")
 _BEGINNING = re.compile(r"(?:^|[.!?:;]\s+|[\"“(\[]\s*)$")
+_BEFORE = 20  # characters in front of a word that tell whether it begins a sentence
 _NO_NAMES = frozenset("i figure fig table section chapter equation eq".split())
 
 
@@ -140,7 +141,7 @@ def names(text: str) -> frozenset[str]:
     return frozenset(
         _squeezed(match.group())
         for match in _WORD.finditer(text)
-        if _is_name(match.group(), bool(_BEGINNING.search(text, 0, match.start())))
+        if _is_name(match.group(), bool(_BEGINNING.search(text, max(0, match.start() - _BEFORE), match.start())))
     )
 
 
@@ -178,7 +179,8 @@ _NEGATION = re.compile(
     r"|n['’]t\b",
     re.IGNORECASE,
 )
-_SCOPE_ENDS = re.compile(r"[,;:.()]|\b(?:but|although|whereas|while|however|because|unlike|than)\b", re.IGNORECASE)
+SCOPE_ENDS = re.compile(r"[,;:.()]|\b(?:but|although|whereas|while|however|because|unlike|than)\b", re.IGNORECASE)
+"""What a negation does not reach beyond."""
 _NEAR = 200  # characters that hold as many words
 _SCOPE = 3  # content words after a negation that it is taken to be about
 
@@ -193,7 +195,7 @@ def negated(text: str) -> frozenset[str]:
     found: list[str] = []
     for match in _NEGATION.finditer(text):
         near = text[match.end() : match.end() + _NEAR]
-        end = _SCOPE_ENDS.search(near)
+        end = SCOPE_ENDS.search(near)
         found += terms(near[: end.start()] if end else near)[:_SCOPE]
     return frozenset(found)
 

@@ -8,8 +8,6 @@ from query_service.generators.base import Citation, DraftSentence
 from rag_papers.retrieval.sentences import Span, sentences
 
 _MARK = re.compile(r"\s*\[\s*(\d{1,4}(?:\s*[,;]\s*\d{1,4})*)\s*\]")
-# A mark that stands behind the end of its sentence, as in "It is so. [1]".
-_MARK_BEHIND = re.compile(r"([.!?…]+[\"'”’»)]*)((?:\s*\[[\d\s,;]+\])+)(?=\s|$)")
 _DECLINES = re.compile(
     r"\b(?:papers?|passages?|context|texts?|sources?|documents?|excerpts?|articles?|information|evidence)(?: \w+){0,2} "
     r"(?:do|does|did)(?: not|n['’]t) (?:say|state|mention|contain|provide|"
@@ -31,9 +29,8 @@ def draft(answer: str, sources: Mapping[int, Sequence[Sentence]]) -> list[DraftS
 
 def spans(answer: str) -> list[Span]:
     """Where the sentences of `answer` are, with their marks; marks alone are no sentence and go with the one before."""
-    # Moved in front of the end of its sentence a mark changes no position, and stays with what it belongs to.
     joined: list[Span] = []
-    for span in sentences(_MARK_BEHIND.sub(r"\2\1", answer)):
+    for span in sentences(answer):
         if joined and not without_marks(answer[span.start : span.end]):
             joined[-1] = Span(joined[-1].start, span.end)
         else:

@@ -11,14 +11,14 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from query_service.evidence import Sentence
+from query_service.stop import Stop
 from query_service.verification.clashes import Clash, Stated, clashes, missing_names, missing_quantities
-from query_service.verification.facts import negations
 from query_service.verification.opposites import opposite
 from rag_papers.retrieval.analysis import normalise
 
@@ -46,9 +46,50 @@ _SAME_MATTER = 0.5  # the same from which on a check that fails is worth a warni
 _LIKELY = 0.5  # probability from which on the word of an entailment model counts
 _CHECKED = 4  # stretches of the most coverage that are looked at closely
 
-# Of the logistic estimate, by benchmarks/support.py on the claims of SciFact's training set.
-_INTERCEPT = -0.6
-_WEIGHTS = {"nearness": 1.5, "names": -0.3, "quantities": -0.4, "negation": -1.0, "direction": -0.7, "leaning": 0.4}
+
+class Logistic(NamedTuple):
+    """A logistic estimate, by benchmarks/support.py on the claims of SciFact's training set."""
+
+    intercept: float
+    weights: Mapping[str, float]
+    """By feature."""
+
+    def of(self, features: Mapping[str, float]) -> float:
+        """In (0, 1)."""
+        return 1 / (1 + math.exp(-self.intercept - sum(w * features[name] for name, w in self.weights.items())))
+
+
+SUPPORTED = Logistic(
+    -1.7,
+    {
+        "coverage": 1.1,
+        "nearness": 0.2,
+        "subject": 2.0,
+        "names": -0.4,
+        "quantities": -0.4,
+        "leaning": 0.5,
+        "agreement": 1.2,
+        "parity": 0.2,
+        "lowers": -0.5,
+        "negates": -1.2,
+        "negated": 0.3,
+        "both": 1.5,
+    },
+)
+"""How likely a text supports a claim."""
+AGREES = Logistic(
+    0.2,
+    {
+        "leaning": 1.1,
+        "agreement": 1.5,
+        "parity": 0.3,
+        "lowers": -0.8,
+        "negates": -1.4,
+        "negated": 0.1,
+        "both": 1.3,
+    },
+)
+"""How likely a text that speaks of what a claim is about does not contradict it."""
 _LEANING = 10.0  # scale of the difference of two cosines, so that most of it lies in [-1, 1]
 
 
@@ -60,6 +101,8 @@ class Support:
     """In [0, 1]: 1 for a sentence that stands there word for word, else an estimate of how likely it is supported."""
     coverage: float
     """Share of its content words, weighted by rarity, that stand in the stretch or its headings, in [0, 1]."""
+    agreement: float
+    """In [0, 1]: the same for how likely the stretch goes the same way, if it is about the same at all."""
     supported: bool
     clashes: tuple[Clash, ...] = ()
     """The checks that fail on a stretch about the same matter: warnings."""
@@ -71,7 +114,7 @@ class Support:
     """The sentences that come nearest, in order; none without a context."""
 
 
-NOTHING = Support(score=0.0, coverage=0.0, supported=False)
+NOTHING = Support(score=0.0, coverage=0.0, agreement=0.0, supported=False)
 """Of an empty context."""
 
 
@@ -91,11 +134,13 @@ class Context:
         idf: Idf,
         vectors: Vectors | None = None,
         entailment: Entailment | None = None,
+        stop: Stop | None = None,
     ) -> None:
         """`sources` are sentences in reading order by the number of their source. `vectors` make the estimate better;
-        `entailment`, where there is one, decides what the rules can only warn of.
+        `entailment`, where there is one, decides what the rules can only warn of. `stop` is looked at all the while.
         """
         self._idf = idf
+        self._stop = stop or Stop()
         self._vectors = vectors
         self._entailment = entailment
         self._stretches = [
@@ -105,13 +150,19 @@ class Context:
         ]
 
     def support(self, text: str, among: Callable[[Sentence], bool] = lambda sentence: True) -> Support:
-        """Of `text`, a sentence, by the sentences `among` lets through."""
+        """Of `text`, a sentence, by the sentences `among` lets through. Raises DeadlineExceeded."""
         stretches = [stretch for stretch in self._stretches if all(map(among, stretch.sentences))]
         said = normalise(text)
         for stretch in stretches:
-            if said and said == normalise(stretch.stated.text):
+            self._stop.check()
+            if said and said == stretch.stated.normalised:
                 return Support(
-                    score=1.0, coverage=1.0, supported=True, source=stretch.source, stretch=stretch.sentences
+                    score=1.0,
+                    coverage=1.0,
+                    agreement=1.0,
+                    supported=True,
+                    source=stretch.source,
+                    stretch=stretch.sentences,
                 )
         claim = Stated(text=text)
         if not claim.tokens:
@@ -128,15 +179,19 @@ class Context:
         return max(found, key=lambda each: (each.supported, each.coverage, each.score), default=NOTHING)
 
     def _coverage(self, claim: Stated, text: Stated) -> float:
+        self._stop.check()
         weights = {term: 1 + self._idf(term) for term in claim.terms}
         covered = sum(weight for term, weight in weights.items() if term in text.terms_with_headings)
         return covered / sum(weights.values()) if weights else 0.0
 
     def _against(self, claim: Stated, coverage: float, stretch: _Stretch) -> Support:
+        self._stop.check()
         failed = clashes(claim, stretch.stated)
+        found = features(claim, stretch.stated, coverage, self._vectors)
         return Support(
-            score=estimate(features(claim, stretch.stated, coverage, self._vectors)),
+            score=SUPPORTED.of(found),
             coverage=coverage,
+            agreement=AGREES.of(found),
             supported=coverage >= ENOUGH and not failed,
             clashes=failed if coverage >= _SAME_MATTER else (),
             source=stretch.source,
@@ -156,6 +211,7 @@ def _judged(entailment: Entailment, text: str, found: Sequence[Support]) -> list
         dataclasses.replace(
             each,
             score=entailed,
+            agreement=entailed / (entailed + contradicted) if entailed + contradicted else 0.5,
             supported=entailed >= _LIKELY and not {Clash.QUANTITY, Clash.NAME}.intersection(each.clashes),
             contradicted=contradicted >= _LIKELY,
         )
@@ -167,29 +223,30 @@ def _stretch(source: int, sentences: tuple[Sentence, ...]) -> _Stretch:
     record = sentences[0].record
     text = " ".join(sentence.text for sentence in sentences)
     return _Stretch(
-        source=source, sentences=sentences, stated=Stated(text=text, above=f"{record.title}\n{record.section}")
+        source=source, sentences=sentences, stated=Stated(text=text, title=record.title, section=record.section)
     )
 
 
 def features(claim: Stated, text: Stated, coverage: float, vectors: Vectors | None) -> dict[str, float]:
-    """What the estimate is made from, all in [-1, 1]; `coverage` stands in where there are no vectors."""
-    nearness, leaning = coverage, 0.0
+    """What the estimates are made from, all in [-1, 1]; `coverage` stands in for cosines where there are no vectors."""
+    nearness, subject, leaning = coverage, coverage, 0.0
     if vectors is not None:
-        own, other, turned = vectors.texts([claim.text, text.text, opposite(claim.text)]).astype(np.float64)
-        nearness = float(np.clip(own @ other, 0, 1))
+        texts = [claim.text, text.text, opposite(claim.text), text.title or text.text]
+        own, other, turned, title = vectors.texts(texts).astype(np.float64)
+        nearness, subject = (float(np.clip(own @ vector, 0, 1)) for vector in (other, title))
         leaning = float(np.clip(_LEANING * (own - turned) @ other, -1, 1))
-    up, down = claim.directions
-    text_up, text_down = text.directions
+    ways, other_ways = claim.directed, text.directed
     return {
+        "coverage": coverage,
         "nearness": nearness,
+        "subject": subject,
         "names": len(missing_names(claim, text)) / max(1, len(claim.names)),
         "quantities": len(missing_quantities(claim, text)) / max(1, len(claim.quantities)),
-        "negation": float(negations(claim.text) > 0 and not negations(text.text)),
-        "direction": float((up > 0 and not text_up) or (down > 0 and not text_down)),
         "leaning": leaning,
+        "agreement": ways.agreement(other_ways),
+        "parity": float(ways.parity * other_ways.parity),
+        "lowers": float(ways.lowers),
+        "negates": float(ways.negates),
+        "negated": float(other_ways.negates),
+        "both": float(ways.negates and other_ways.negates),
     }
-
-
-def estimate(features: dict[str, float]) -> float:
-    """The logistic estimate in (0, 1)."""
-    return 1 / (1 + math.exp(-_INTERCEPT - sum(_WEIGHTS[name] * value for name, value in features.items())))

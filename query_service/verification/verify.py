@@ -16,6 +16,7 @@ from query_service.evidence import (
 )
 from query_service.generators.base import Citation, DraftSentence
 from query_service.question import Intent, Question
+from query_service.stop import Stop
 from query_service.verification.clashes import Clash
 from query_service.verification.facts import negations
 from query_service.verification.reading import declines, draft, has_marks, without_marks
@@ -64,6 +65,8 @@ class Judged:
     supported: bool
     support: float
     """In [0, 1], for putting sentences in order; see `Support.score`."""
+    agreement: float
+    """In [0, 1]; see `Support.agreement`."""
     clashes: tuple[Clash, ...]
     """Checks that failed."""
     citations: tuple[Citation, ...]
@@ -95,15 +98,16 @@ def verify_text(
     idf: Idf = lambda term: 0.0,
     vectors: Vectors | None = None,
     entailment: Entailment | None = None,
+    stop: Stop | None = None,
 ) -> tuple[list[DraftSentence], Verdict]:
     """Judges an answer given as text, whoever wrote it, against passages; the Verify call is made of this.
 
     Marks in the answer, as [2], cite the passages by their place, from 1. Returns its sentences, and a judgement
-    of each in the verdict, but where the answer declines.
+    of each in the verdict, but where the answer declines. Raises DeadlineExceeded when `stop` says so.
     """
     sources = {number: sentences_of(record) for number, record in enumerate(passages, 1)}
     sentences = draft(answer, sources)
-    context = Context(sources, idf, vectors, entailment)
+    context = Context(sources, idf, vectors, entailment, stop)
     verdict = verify(question, Coverage(question.terms, idf), sentences, context)
     return sentences, verdict
 
@@ -166,6 +170,7 @@ def _judged(sentence: DraftSentence, support: Support, *, supported: bool) -> Ju
     return Judged(
         supported=supported,
         support=support.score,
+        agreement=support.agreement,
         clashes=() if supported else support.clashes,
         citations=citations or sentence.citations,
     )

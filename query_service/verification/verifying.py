@@ -60,7 +60,12 @@ class Verifier:
         question = Question(text=claim.ask.query, intent=claim.ask.intent)
         model = self._entailment.model()
         sentences, verdict = verify_text(
-            question, claim.answer, claim.passages, entailment=model.for_call(stop) if model else None
+            question,
+            claim.answer,
+            claim.passages,
+            vectors=self._answerer.vectors(READ_ONLY, stop),
+            entailment=model.for_call(stop) if model else None,
+            stop=stop,
         )
         return _verified(claim, sentences, verdict, claim.passages, "", "")
 
@@ -80,6 +85,7 @@ class Verifier:
             idf=index.bm25.idf,
             vectors=task.vectors,
             entailment=task.entailment,
+            stop=stop,
         )
         return _verified(claim, sentences, verdict, passages, means.opened.corpus, index.corpus_id)
 

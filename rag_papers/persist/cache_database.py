@@ -62,7 +62,7 @@ class CacheDatabase:
         self.path = path
         self._name = str(path)
         self._own = _Own()
-        self._connections: list[tuple[int, sqlite3.Connection]] = []
+        self._connections: dict[threading.Thread, tuple[int, sqlite3.Connection]] = {}
         self._lock = threading.Lock()
         self._closed = False
 
@@ -101,11 +101,8 @@ class CacheDatabase:
         """Closes the connections of all threads; nothing may be in use."""
         with self._lock:
             self._closed = True
-            for process, connection in self._connections:
-                if process == os.getpid():
-                    with contextlib.suppress(sqlite3.Error):
-                        connection.close()
-            self._connections.clear()
+            for thread in list(self._connections):
+                self._disconnect(thread)
 
     def _connection(self) -> sqlite3.Connection:
         # A connection belongs to one thread of one process, and to the file that lies at the path now: another process
@@ -120,17 +117,22 @@ class CacheDatabase:
         with self._lock:
             if self._closed:
                 raise sqlite3.ProgrammingError("the store is closed")
-            if own.connection is not None and own.process == os.getpid():
-                self._connections.remove((own.process, own.connection))
-                with contextlib.suppress(sqlite3.Error):
-                    own.connection.close()
             own.connection = None
+            this = threading.current_thread()
+            for thread in [thread for thread in self._connections if thread is this or not thread.is_alive()]:
+                self._disconnect(thread)
             # Of all processes one at a time opens or moves the file: SQLite finds the log by the file's name.
             with self._alone():
                 own.connection = self._connect()
             own.process = os.getpid()
-            self._connections.append((own.process, own.connection))
+            self._connections[this] = (own.process, own.connection)
             return own.connection
+
+    def _disconnect(self, thread: threading.Thread) -> None:
+        process, connection = self._connections.pop(thread)
+        if process == os.getpid():  # what was opened before a fork belongs to the parent
+            with contextlib.suppress(sqlite3.Error):
+                connection.close()
 
     def _connect(self) -> sqlite3.Connection:
         connection = self._open()

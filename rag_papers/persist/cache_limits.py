@@ -18,8 +18,6 @@ class TableLimits:
     """Keys and values together; None: no bound."""
     ttl_seconds: float | None = None
     """Age from which an entry is a miss; None: it stays until it is evicted."""
-    access_resolution: float = 0.0
-    """Seconds by which the time of the last access may lag: an entry read again within them is not noted again."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,19 +33,12 @@ class CacheLimits:
     def of(cls, settings: Settings, *, memory: bool) -> Self:
         """Those of the settings; without `memory`, nothing is kept there."""
 
-        def limits(max_bytes: int, days: float, resolution: float = 0.0) -> TableLimits:
-            return TableLimits(
-                max_bytes=max_bytes,
-                ttl_seconds=days * _DAY_SECONDS if days else None,
-                access_resolution=resolution,
-            )
+        def limits(max_bytes: int, days: float) -> TableLimits:
+            return TableLimits(max_bytes=max_bytes, ttl_seconds=days * _DAY_SECONDS if days else None)
 
         return cls(
             tables={
-                # An ingest reads every vector of a corpus: to note each time would be as much work as to compare them.
-                CacheTable.EMBEDDINGS: limits(
-                    settings.cache_embeddings_bytes, settings.cache_embeddings_days, resolution=600.0
-                ),
+                CacheTable.EMBEDDINGS: limits(settings.cache_embeddings_bytes, settings.cache_embeddings_days),
                 CacheTable.RETRIEVAL: limits(settings.cache_retrieval_bytes, settings.cache_retrieval_days),
                 CacheTable.ANSWERS: limits(settings.cache_answers_bytes, settings.cache_answers_days),
             },

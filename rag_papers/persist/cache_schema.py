@@ -1,9 +1,10 @@
 """What the cache database is made of, and how a file of an earlier version becomes one of this.
 
-A table of entries is an ordinary rowid table, small columns first. An entry that is replaced is inserted anew, so the
-order of the rowids is the order of writing: what is oldest is found, and expires, without an index. Triggers keep the
-size of every table, and count in `epoch` whatever removes or replaces an entry: an entry in memory is valid as long as
-the epoch is the one that it was read at.
+A table has two parts. Its entries are an ordinary rowid table in the order of writing: an entry that is replaced is
+inserted anew, so what is oldest is found, and expires, without an index, and large values are only ever appended. Its
+places are small: by the 64-bit hash of a key, in which row the entry is and when it was used last; that a use is noted
+rewrites no value. Triggers keep both parts and the size of the table together, and count in `epoch` whatever removes or
+replaces an entry: an entry in memory is valid as long as the epoch is the one that it was read at.
 """
 
 import contextlib
@@ -12,16 +13,19 @@ import zlib
 from collections.abc import Iterator
 from enum import StrEnum
 
-SCHEMA_VERSION = 2
+import xxhash
+
+SCHEMA_VERSION = 3
 """PRAGMA user_version of the files that this code reads and writes."""
 
-CONVERTIBLE_VERSIONS = (1,)
+CONVERTIBLE_VERSIONS = (1, 2)
 """Versions of files whose entries `convert` takes over."""
 
-# benchmarks/cache_store.py --choices compares. Vectors of 384 dimensions take a fifth less than in pages of 4096 bytes.
-_PAGE_BYTES = 8192
-_CACHE_KIB = 8192  # of pages, for each connection; a mapped file would be faster, and kill whoever reads when it is cut
-_LOG_PAGES = 4000  # after which the log is moved to the file, which waits for the disk
+# benchmarks/cache_store.py --choices compares. Larger pages hold vectors of 384 dimensions in a fifth less space, but a
+# put writes three pages or four.
+_PAGE_BYTES = 4096
+_CACHE_KIB = 24576  # of pages, for each connection: the places of a table of 1 GiB
+_LOG_PAGES = 8000  # after which the log is moved to the file, which waits for the disk
 
 
 class CacheTable(StrEnum):
@@ -40,9 +44,13 @@ _CONVERTED = (CacheTable.EMBEDDINGS, CacheTable.SESSIONS)
 _COUNTERS = "hits, misses, puts, evictions, expired"
 
 
-def checksum(key: bytes, value: bytes) -> int:
-    """CRC-32 of an entry; of the key too, so that a value found under another key is damage."""
-    return zlib.crc32(value, zlib.crc32(key))
+def id_of(key: bytes) -> int:
+    """The id of the place of a key: 63 bits of XXH3. Of two keys that share it one is kept."""
+    return xxhash.xxh3_64_intdigest(key) >> 1
+
+
+checksum = xxhash.xxh3_64_digest
+"""Of a value, seeded with the id of its key: a value found under another key is damage."""
 
 
 def prepare(connection: sqlite3.Connection) -> None:
@@ -59,7 +67,6 @@ def prepare(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA cache_size = {-_CACHE_KIB}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
-    connection.execute("PRAGMA recursive_triggers = ON")  # else REPLACE deletes without its trigger
     if version == SCHEMA_VERSION:
         return
     with transaction(connection):
@@ -81,21 +88,29 @@ def version_of(connection: sqlite3.Connection) -> int:
 
 def convert(connection: sqlite3.Connection, path: str) -> None:
     """Takes over the entries of the file `path`, which has one of CONVERTIBLE_VERSIONS. Raises sqlite3.Error."""
-    connection.create_function("checksum", 2, checksum, deterministic=True)
-    connection.create_function("crc32", 1, zlib.crc32, deterministic=True)
     connection.execute("ATTACH ? AS earlier", [path])
     try:
         with transaction(connection):
             for table in _CONVERTED:
-                connection.execute(
-                    f"INSERT OR IGNORE INTO {table} (key, crc, created, accessed, value) "
-                    f"SELECT key, checksum(key, value), created, created, value FROM earlier.{table} "
-                    "WHERE typeof(key) = 'blob' AND typeof(value) = 'blob' AND typeof(created) = 'real' "
-                    "AND crc32(value) = crc ORDER BY created"
+                rows = connection.execute(f"SELECT key, value, crc, created FROM earlier.{table} ORDER BY rowid")
+                connection.executemany(
+                    insertion(table),
+                    (
+                        (key_id := id_of(key), key, checksum(value, key_id), created, "", value)
+                        for key, value, crc, created in rows
+                        if type(key) is type(value) is bytes
+                        and type(created) is float
+                        and crc in (zlib.crc32(value), zlib.crc32(value, zlib.crc32(key)))  # of version 1, of version 2
+                    ),
                 )
             connection.execute("UPDATE tables SET puts = 0")
     finally:
         connection.execute("DETACH earlier")
+
+
+def insertion(table: CacheTable) -> str:
+    """The statement that writes, or replaces, an entry."""
+    return f"INSERT INTO {table} (id, key, checksum, created, corpus_id, value) VALUES (?, ?, ?, ?, ?, ?)"
 
 
 def recount(connection: sqlite3.Connection, table: CacheTable) -> None:
@@ -122,22 +137,27 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _create(connection: sqlite3.Connection, table: CacheTable) -> None:
-    row = "length({0}.key) + length({0}.value)"
-    old, new = row.format("old"), row.format("new")
-    # The epoch begins anywhere: what was read from one file must not seem to be valid in the next.
+    size = "length({0}.key) + length({0}.value)"
+    old, new = size.format("old"), size.format("new")
     where = f"WHERE name = '{table}'"
+    # The epoch begins anywhere: what was read from one file must not seem to be valid in the next.
     for statement in (
-        f"CREATE TABLE {table} (key BLOB NOT NULL UNIQUE, crc INTEGER NOT NULL, created REAL NOT NULL, "
-        "accessed REAL NOT NULL, corpus_id TEXT NOT NULL DEFAULT '', value BLOB NOT NULL)",
-        f"CREATE INDEX {table}_by_access ON {table} (accessed)",
+        f"CREATE TABLE {table} (row INTEGER PRIMARY KEY, id INTEGER NOT NULL, key BLOB NOT NULL, "
+        "checksum BLOB NOT NULL, created REAL NOT NULL, corpus_id TEXT NOT NULL, value BLOB NOT NULL)",
+        f"CREATE TABLE {table}_places (id INTEGER PRIMARY KEY, row INTEGER NOT NULL, size INTEGER NOT NULL, "
+        "accessed REAL NOT NULL)",
         f"CREATE INDEX {table}_by_corpus ON {table} (corpus_id) WHERE corpus_id != ''",
+        f"CREATE TRIGGER {table}_replace BEFORE INSERT ON {table} BEGIN "
+        f"DELETE FROM {table} WHERE row = (SELECT row FROM {table}_places WHERE id = new.id); END",
         f"CREATE TRIGGER {table}_insert AFTER INSERT ON {table} BEGIN "
+        f"INSERT OR REPLACE INTO {table}_places VALUES (new.id, new.row, {new}, new.created); "
         f"UPDATE tables SET count = count + 1, bytes = bytes + {new}, puts = puts + 1 {where}; END",
         f"CREATE TRIGGER {table}_delete AFTER DELETE ON {table} BEGIN "
+        f"DELETE FROM {table}_places WHERE id = old.id AND row = old.row; "
         f"UPDATE tables SET count = count - 1, bytes = bytes - ({old}), epoch = epoch + 1 {where}; END",
-        f"CREATE TRIGGER {table}_update AFTER UPDATE OF key, value ON {table} BEGIN "
-        f"UPDATE tables SET bytes = bytes + {new} - ({old}), epoch = epoch + 1 {where}; END",
         f"INSERT INTO tables (name, count, bytes, epoch, {_COUNTERS}) "
         f"VALUES ('{table}', 0, 0, abs(random() >> 2), 0, 0, 0, 0, 0)",
     ):
         connection.execute(statement)
+    if table is CacheTable.SESSIONS:  # whose turns are found by the beginning of their keys
+        connection.execute(f"CREATE INDEX {table}_by_key ON {table} (key)")

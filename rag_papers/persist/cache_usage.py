@@ -7,7 +7,7 @@ import dataclasses
 import os
 import threading
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 
 from rag_papers.persist.cache_schema import CacheTable
 
@@ -33,14 +33,42 @@ class Counters:
     """Entries deleted because of their age."""
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
 class Noted:
     """What was noted of a table since it was saved last."""
 
-    hits: int
-    misses: int
-    accessed: dict[bytes, float]
-    """When entries were read last, seconds since the epoch, by key."""
+    def __init__(self) -> None:
+        self.hits = 0
+        self.misses = 0
+        self._at: dict[bytes, float] = {}
+        self._batches: list[tuple[Collection[bytes], float]] = []  # to be put into the dictionary by who saves
+        self._waiting = 0
+
+    def hit(self, key: bytes, now: float) -> None:
+        """One entry was read."""
+        self.hits += 1
+        if len(self._at) < _MAX_ACCESSED:
+            self._at[key] = now
+
+    def read(self, found: Collection[bytes], misses: int, now: float) -> None:
+        """The entries `found` were read."""
+        self.hits += len(found)
+        self.misses += misses
+        self._batches.append((found, now))
+        self._waiting += len(found)
+        if self._waiting > _MAX_ACCESSED:
+            self._unpack()
+
+    def take_accessed(self) -> dict[bytes, float]:
+        """When entries were read last, seconds since the epoch, by key; forgets it."""
+        self._unpack()
+        taken, self._at = self._at, {}
+        return taken
+
+    def _unpack(self) -> None:
+        for found, now in self._batches:
+            if len(self._at) < _MAX_ACCESSED:
+                self._at.update(dict.fromkeys(found, now))
+        self._batches, self._waiting = [], 0
 
 
 class Usage:
@@ -55,18 +83,12 @@ class Usage:
         self._lock = threading.Lock()
         self._forget()
 
-    def read(self, table: CacheTable, hits: int, misses: int, accessed: Iterable[bytes], now: float) -> None:
-        """Notes a read; `accessed` are the keys whose last access is `now`."""
+    def read(self, table: CacheTable, found: Collection[bytes], misses: int, now: float) -> None:
+        """Notes a read; `found` are the keys of the entries that were there."""
         with self._lock:
             if self._process != os.getpid():
                 self._forget()  # what the parent noted, it saves
-            unsaved = self._unsaved[table]
-            unsaved["hits"] += hits
-            unsaved["misses"] += misses
-            times = self._accessed[table]
-            if len(times) < _MAX_ACCESSED:
-                for key in accessed:
-                    times[key] = now
+            self._unsaved[table].read(found, misses, now)
             if not self._is_timed:
                 self._is_timed = True
                 self._timer = threading.Timer(SAVE_SECONDS, self._save)
@@ -77,12 +99,9 @@ class Usage:
         """As `read`, of one entry that was there."""
         with self._lock:
             if self._is_timed and self._process == os.getpid():
-                self._unsaved[table]["hits"] += 1
-                times = self._accessed[table]
-                if len(times) < _MAX_ACCESSED:
-                    times[key] = now
+                self._unsaved[table].hit(key, now)
                 return
-        self.read(table, 1, 0, (key,), now)
+        self.read(table, (key,), 0, now)
 
     def count(self, table: CacheTable, **counts: int) -> None:
         """Adds to the counts of this process: puts, evictions, expired."""
@@ -94,26 +113,24 @@ class Usage:
     def take(self) -> dict[CacheTable, Noted]:
         """What there is to save, which then counts as saved."""
         with self._lock:
-            unsaved, accessed = self._unsaved, self._accessed
-            for table, counts in unsaved.items():
-                self._counts[table].update(counts)
+            unsaved = self._unsaved
+            for table, noted in unsaved.items():
+                self._counts[table].update(hits=noted.hits, misses=noted.misses)
             if self._timer is not None:
                 self._timer.cancel()
             self._forget_noted()
-        return {
-            table: Noted(hits=counts["hits"], misses=counts["misses"], accessed=accessed[table])
-            for table, counts in unsaved.items()
-        }
+        return unsaved
 
     def take_accessed(self, table: CacheTable) -> dict[bytes, float]:
         """When entries of `table` were read last, which then counts as saved."""
         with self._lock:
-            return self._accessed.pop(table, {})
+            return self._unsaved[table].take_accessed()
 
     def counters(self, table: CacheTable) -> Counters:
         """Of this process, since its start."""
         with self._lock:
-            return Counters(**(self._counts[table] + self._unsaved.get(table, Counter())))
+            noted = self._unsaved[table]
+            return Counters(**(self._counts[table] + Counter(hits=noted.hits, misses=noted.misses)))
 
     def close(self) -> None:
         """Saves what there is, and begins no thread any more."""
@@ -131,6 +148,5 @@ class Usage:
         self._forget_noted()
 
     def _forget_noted(self) -> None:
-        self._unsaved: defaultdict[CacheTable, Counter[str]] = defaultdict(Counter)
-        self._accessed: defaultdict[CacheTable, dict[bytes, float]] = defaultdict(dict)
+        self._unsaved: defaultdict[CacheTable, Noted] = defaultdict(Noted)
         self._is_timed = False

@@ -1,6 +1,7 @@
 """Corpus pointers: which version of a corpus is active, and which ones it had."""
 
 import dataclasses
+import functools
 import json
 import logging
 import os
@@ -13,6 +14,7 @@ from typing import TypeAlias
 
 from rag_papers.errors import CorpusNotFound, IndexInUse, IndexNotFound, InvalidRequest, NoIndex
 from rag_papers.persist.files import write_atomic
+from rag_papers.persist.write_signal import WriteSignal
 
 logger = logging.getLogger(__name__)
 
@@ -21,8 +23,8 @@ _SHOWN = 20  # names listed in a message
 _MAX_NAME_BYTES = 200  # with ".json" and a temporary suffix it must fit into a file name
 _SETTLED_NS = 50_000_000  # more than the steps of any file system's clock, which follow the kernel's of 1 to 10 ms
 
-Stamp: TypeAlias = tuple[tuple[int, int, int], ...]
-"""Tells one state of all pointers from another."""
+Stamp: TypeAlias = tuple[int | None, tuple[tuple[int, int, int], ...]]
+"""Tells one state of all pointers from another: the signal of their changes, if there is one, and their files."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,20 +144,32 @@ class Corpora:
         A file system's clock stands still for some milliseconds at a time: what has changed within that time might
         change again without a trace.
         """
+        self._changes.check()
+        signal = self._changes.value  # before the files: who writes now signals later
         try:
             stats = [os.stat(name) for name in self._names]  # noqa: PTH116 - for every answer; Path.stat is slower
         except OSError:
             return None
         if max(stat.st_mtime_ns for stat in stats) > time.time_ns() - _SETTLED_NS:
             return None
-        return tuple([(stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats])
+        return signal, tuple([(stat.st_ino, stat.st_mtime_ns, stat.st_size) for stat in stats])
 
     def is_as(self, stamp: Stamp) -> bool:
-        """Whether no pointer was replaced, added or deleted since `stamp` was taken: by the directory's time alone."""
+        """Whether `publish` and `forget`, of any process, have changed nothing since `stamp` was taken.
+
+        Told by their signal alone; where there is none, by the time of the directory.
+        """
+        signal, files = stamp
+        if signal is not None:
+            return self._changes.value == signal
         try:
-            return os.stat(self._names[0]).st_mtime_ns == stamp[0][1]  # noqa: PTH116
+            return os.stat(self._names[0]).st_mtime_ns == files[0][1]  # noqa: PTH116
         except OSError:
             return False
+
+    @functools.cached_property
+    def _changes(self) -> WriteSignal:  # made when it is needed: to look at the pointers leaves no file behind
+        return WriteSignal(self._directory / ".changes")
 
     def unreadable(self) -> list[str]:
         """The names of the files that `all` leaves out: nobody knows which versions they mean."""
@@ -191,6 +205,8 @@ class Corpora:
             "history": [dataclasses.asdict(version) for version in history],
         }
         write_atomic(self._path(name), json.dumps(document, ensure_ascii=False, indent=1).encode() + b"\n")
+        self._changes.check()
+        self._changes.give()
 
 
 def _read(path: Path) -> Corpus | None:

@@ -2,19 +2,11 @@
 
 import threading
 from collections import OrderedDict
-from typing import NamedTuple
 
+from rag_papers.persist.cache_rows import Entry
 from rag_papers.persist.cache_schema import CacheTable
 
 _OVERHEAD_BYTES = 500  # what Python keeps beside key and value
-
-
-class Entry(NamedTuple):  # thousands are made at once, and a dataclass that is frozen takes four times as long
-    """A value and when it was written."""
-
-    value: bytes
-    created: float
-    """Seconds since the epoch."""
 
 
 class MemoryTier:

@@ -1,11 +1,15 @@
 """Sessions: their turns, in order, in the cache database's table of sessions.
 
-They are data: what cannot be read or written is an error, and only a deletion or a purge of the table removes them.
+They are data: what cannot be read or written is an error, and no cache evicts them. They go when they are deleted, when
+the table is purged, and, whole, when their retention is over.
 A turn is a row whose key is the session's 16 bytes and the turn's number; a session is the turns that it has.
 """
 
 import dataclasses
+import itertools
 import json
+import logging
+import math
 import secrets
 import sqlite3
 import struct
@@ -19,11 +23,15 @@ from rag_papers.persist import cache_rows
 from rag_papers.persist.cache_database import CacheDatabase
 from rag_papers.persist.cache_schema import CacheTable
 
+logger = logging.getLogger(__name__)
+
 _TABLE = CacheTable.SESSIONS
 _ID_BYTES = 16
 _NUMBER = struct.Struct(">I")
 _LAST = b"\xff" * _NUMBER.size
 _TURNS_AT_ONCE = 16
+_DAY_SECONDS = 86400.0
+_RETAIN_SECONDS = 3600.0  # between two looks at what has to go
 
 T = TypeVar("T")
 
@@ -40,6 +48,16 @@ class Session:
     turn_count: int
     title: str
     """The first question as it was asked."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Retention:
+    """How long sessions stay. They go whole: half of one could not be understood."""
+
+    days: float = 0.0
+    """Age of its last turn from which on a session goes; 0: none goes for its age."""
+    max_bytes: int = 0
+    """Most bytes of all turns, keys and values; the sessions that are idle longest go first. 0: no bound."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -69,8 +87,10 @@ class SessionStore:
     Every method raises SessionsUnavailable if the database fails.
     """
 
-    def __init__(self, database: CacheDatabase) -> None:
+    def __init__(self, database: CacheDatabase, retention: Retention = Retention()) -> None:
         self._database = database
+        self._retention = retention
+        self._retained = -math.inf
 
     def append(self, session_id: str, *, query: str, resolved_query: str, response: bytes, is_new: bool) -> int:
         """Stores a turn behind those that are there, and returns its number.
@@ -88,7 +108,21 @@ class SessionStore:
 
         # A turn that was stored survives the machine's end too, unlike what a cache loses.
         self._read(lambda connection: connection.execute("PRAGMA synchronous = FULL"))
-        return _known(self._database.write("storing a turn", work, None), "stored")
+        number = _known(self._database.write("storing a turn", work, None), "stored")
+        if is_new and time.monotonic() >= self._retained + _RETAIN_SECONDS:
+            self._retained = time.monotonic()
+            self.retain()
+        return number
+
+    def retain(self) -> int:
+        """Deletes the sessions whose retention is over, but for the newest; returns how many.
+
+        Done with the first session of a process, and then with the first of every hour.
+        """
+        work = partial(_retain, retention=self._retention)
+        if gone := self._database.write("deleting old sessions", work, 0):
+            logger.info("deleted %d sessions whose retention is over", gone)
+        return gone
 
     def get(self, session_id: str) -> Session:
         """A session. Raises SessionNotFound."""
@@ -170,15 +204,13 @@ def _count(connection: sqlite3.Connection, session: bytes) -> int:
 def _turns(connection: sqlite3.Connection, session: bytes, after: int, until: int) -> list[StoredTurn]:
     """The turns behind the `after`th up to the `until`th; one that is damaged is left out."""
     keys = [session + _NUMBER.pack(number) for number in range(after + 1, until + 1)]
-    rows = [row for row in cache_rows.select(connection, _TABLE, keys) if cache_rows.is_whole(row)]
-    return [_turn(row) for row in sorted(rows)]
+    return [_turn(key, entry) for key, entry in sorted(cache_rows.read(connection, _TABLE, keys).items())]
 
 
-def _turn(row: cache_rows.Row) -> StoredTurn:
-    key, value, _, created, _ = row
-    head, _, response = value.partition(b"\n")
+def _turn(key: bytes, entry: cache_rows.Entry) -> StoredTurn:
+    head, _, response = entry.value.partition(b"\n")
     return StoredTurn(
-        number=_NUMBER.unpack_from(key, _ID_BYTES)[0], created=created, response=response, **json.loads(head)
+        number=_NUMBER.unpack_from(key, _ID_BYTES)[0], created=entry.created, response=response, **json.loads(head)
     )
 
 
@@ -210,6 +242,24 @@ def _sessions(connection: sqlite3.Connection) -> Iterator[bytes]:
         if len(row[0]) == _ID_BYTES + _NUMBER.size:
             yield session
         key = max(row[0], session + _LAST)
+
+
+def _retain(connection: sqlite3.Connection, retention: Retention) -> int:
+    """Deletes the sessions whose retention is over, but for the newest; returns how many."""
+    oldest = time.time() - retention.days * _DAY_SECONDS if retention.days else -math.inf
+    newest_first = connection.execute(
+        f"SELECT substr(key, 1, {_ID_BYTES}), max(created), sum(length(key) + length(value)) FROM {_TABLE} "
+        f"WHERE length(key) = {_ID_BYTES + _NUMBER.size} GROUP BY 1 ORDER BY 2 DESC, 1"
+    ).fetchall()
+    total = itertools.accumulate(size for *_, size in newest_first)
+    gone = [
+        session
+        for (session, updated, _), size in itertools.islice(zip(newest_first, total, strict=True), 1, None)
+        if updated < oldest or 0 < retention.max_bytes < size
+    ]
+    for session in gone:
+        _delete(connection, session)
+    return len(gone)
 
 
 def _delete(connection: sqlite3.Connection, session: bytes) -> int:

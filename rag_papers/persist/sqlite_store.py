@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from rag_papers.persist import cache_rows
-from rag_papers.persist.cache_database import CacheDatabase, file_id
+from rag_papers.persist.cache_database import CacheDatabase
 from rag_papers.persist.cache_limits import UNLIMITED, CacheLimits, TableLimits
-from rag_papers.persist.cache_rows import BATCH_ROWS, Selection
-from rag_papers.persist.cache_schema import CacheTable
+from rag_papers.persist.cache_rows import BATCH_ROWS, Entry, Selection
+from rag_papers.persist.cache_schema import CacheTable, id_of
 from rag_papers.persist.cache_usage import Counters, Usage
-from rag_papers.persist.memory_tier import Entry, MemoryTier
+from rag_papers.persist.memory_tier import MemoryTier
 from rag_papers.persist.write_signal import WriteSignal
 
 __all__ = ["CacheTable", "Counters", "Entry", "Purged", "SqliteStore", "TableStats"]
@@ -31,7 +31,8 @@ _EVICTED_SHARE = 16  # an eviction frees this part of the limit, ...
 _EVICTED_BYTES = 4 << 20  # ... or this much if that is less
 _LARGEST_SHARE = 4  # an entry larger than this part of the limit is not stored
 _NO_LIMITS = TableLimits()
-_TRUSTED_SECONDS = 1.0  # how long no signal counts as no write; a writer may die between its commit and its signal
+# How long no signal counts as no write: a writer may die between its commit and its signal, somebody delete the file.
+_TRUSTED_SECONDS = 0.1
 
 T = TypeVar("T")
 
@@ -70,7 +71,6 @@ class _Verified:
     """The epoch of a table, and what shows that it is still the same."""
 
     token: int
-    file: tuple[int, int]
     epoch: int
     at: float
 
@@ -80,7 +80,6 @@ class SqliteStore:
 
     def __init__(self, path: Path, limits: CacheLimits = UNLIMITED) -> None:
         self.path = path
-        self._name = str(path)
         self._limits = limits
         self._database = CacheDatabase(path)
         self._memory = MemoryTier(limits.memory_bytes)
@@ -94,11 +93,10 @@ class SqliteStore:
         An entry that any process has purged or replaced before the call is not among them.
         """
         now = time.time()
-        accessed: list[bytes] = []
-        work = partial(self._load, table=table, keys=keys, now=now, accessed=accessed)
+        work = partial(self._load, table=table, keys=keys, now=now)
         found: dict[bytes, Entry] = self._database.read(f"reading {table}", work, {})
         misses = 0 if len(found) == len(keys) else sum(key not in found for key in keys)
-        self._usage.read(table, len(keys) - misses, misses, accessed, now)
+        self._usage.read(table, tuple(found), misses, now)
         return found
 
     def get(self, table: CacheTable, key: bytes) -> Entry | None:
@@ -183,22 +181,17 @@ class SqliteStore:
         if known is None or now - known.at >= _TRUSTED_SECONDS:
             self._signal.check()
         # The signal first: what is written from here on gives another one.
-        token, file = self._signal.value, file_id(self._name)
+        token = self._signal.value
         epoch = cache_rows.size_and_epoch(connection, table)[1]
-        if token is not None and file is not None:
-            self._verified[table] = _Verified(token=token, file=file, epoch=epoch, at=now)
+        if token is not None:
+            self._verified[table] = _Verified(token=token, epoch=epoch, at=now)
         return epoch
 
     def _remembered(self, table: CacheTable, key: bytes) -> Entry | None:
         """The entry from memory, if nobody has written since the epoch of its table was read: without the database."""
         verified = self._verified.get(table)
         now = time.time()
-        if (
-            verified is None
-            or verified.token != self._signal.value
-            or not 0 <= now - verified.at < _TRUSTED_SECONDS
-            or verified.file != file_id(self._name)  # which somebody may have deleted
-        ):
+        if verified is None or verified.token != self._signal.value or not 0 <= now - verified.at < _TRUSTED_SECONDS:
             return None
         entry = self._memory.get(table, key, verified.epoch)
         ttl = self._of(table).ttl_seconds
@@ -216,32 +209,28 @@ class SqliteStore:
         table: CacheTable,
         keys: Sequence[bytes],
         now: float,
-        accessed: list[bytes],
     ) -> dict[bytes, Entry]:
-        """The entries; adds to `accessed` the keys of those whose last access is to be noted."""
-        limits = self._of(table)
-        epoch = None
-        found: dict[bytes, Entry] = {}
         if self._memory.max_bytes:
-            # Before the rows: one that is replaced in between is kept under the old epoch, and not found there again.
-            epoch = self._verify(connection, table, now)
-            for key in keys:
-                if entry := self._memory.get(table, key, epoch):
-                    found[key] = entry
-            accessed += found
-        for row in cache_rows.select(connection, table, [key for key in keys if key not in found]):
-            key, value, _, created, used = row
-            if not cache_rows.is_whole(row):
-                logger.warning("%s: entry %s of %s is damaged and ignored", self.path, key.hex(), table)
-                continue
-            found[key] = entry = Entry(value, created)
-            if now - used >= limits.access_resolution:
-                accessed.append(key)
-            if epoch is not None:
-                self._memory.put(table, key, entry, epoch)
-        if limits.ttl_seconds is None:
+            found = self._load_through_memory(connection, table, keys, now)
+        else:
+            found = cache_rows.read(connection, table, keys)
+        ttl = self._of(table).ttl_seconds
+        if ttl is None:
             return found
-        return {key: entry for key, entry in found.items() if entry.created > now - limits.ttl_seconds}
+        return {key: entry for key, entry in found.items() if entry.created > now - ttl}
+
+    def _load_through_memory(
+        self, connection: sqlite3.Connection, table: CacheTable, keys: Sequence[bytes], now: float
+    ) -> dict[bytes, Entry]:
+        # Before the rows: one that is replaced in between is kept under the old epoch, and not found there again.
+        epoch = self._verify(connection, table, now)
+        found = {key: entry for key in keys if (entry := self._memory.get(table, key, epoch))}
+        if len(found) < len(keys):
+            read = cache_rows.read(connection, table, [key for key in keys if key not in found])
+            for key, entry in read.items():
+                self._memory.put(table, key, entry, epoch)
+            found |= read
+        return found
 
     def _store(
         self,
@@ -252,23 +241,15 @@ class SqliteStore:
         corpus_id: str,
     ) -> int:
         """Writes entries; returns the epoch then."""
-        self._expire(connection, table, now, items)
         cache_rows.insert(connection, table, items, now, corpus_id)
         size, epoch = cache_rows.size_and_epoch(connection, table)
         limit = self._of(table).max_bytes
         if limit is None or size <= limit:
             return epoch
-        cache_rows.note_accesses(connection, table, self._usage.take_accessed(table).items())
+        cache_rows.note_accesses(connection, table, _by_place(self._usage.take_accessed(table)))
         batch = min(limit // _EVICTED_SHARE, _EVICTED_BYTES)
         self._usage.count(table, evictions=cache_rows.evict(connection, table, size - limit + batch))
         return cache_rows.size_and_epoch(connection, table)[1]
-
-    def _expire(
-        self, connection: sqlite3.Connection, table: CacheTable, now: float, keys: Iterable[bytes] = ()
-    ) -> None:
-        ttl = self._of(table).ttl_seconds
-        if ttl is not None:
-            self._usage.count(table, expired=cache_rows.expire(connection, table, now - ttl, keys))
 
     def _purge(self, table: CacheTable, selection: Selection, dry_run: bool) -> Purged:
         count = size = position = 0
@@ -299,12 +280,20 @@ class SqliteStore:
         for table, noted in self._usage.take().items():
             count = partial(cache_rows.count_reads, table=table, hits=noted.hits, misses=noted.misses)
             self._write(f"counting {table}", count, None)
-            accesses = list(noted.accessed.items())
+            accesses = _by_place(noted.take_accessed())
             for start in range(0, len(accesses), BATCH_ROWS):
                 part = accesses[start : start + BATCH_ROWS]
                 note = partial(cache_rows.note_accesses, table=table, accessed=part)
                 self._write(f"noting accesses of {table}", note, None)
         for table, limits in self._limits.tables.items():
             if limits.ttl_seconds is not None:
-                expire = partial(self._expire, table=table, now=time.time())
-                self._write(f"expiring {table}", expire, None)
+                expire = partial(cache_rows.expire, table=table, until=time.time() - limits.ttl_seconds)
+                expired = BATCH_ROWS
+                while expired == BATCH_ROWS:
+                    expired = self._write(f"expiring {table}", expire, 0)
+                    self._usage.count(table, expired=expired)
+
+
+def _by_place(accessed: Mapping[bytes, float]) -> list[tuple[int, float]]:
+    """Accesses by id, in the order of the places: those that lie together are written together."""
+    return sorted((id_of(key), at) for key, at in accessed.items())

@@ -12,17 +12,29 @@ class Span(NamedTuple):
 
 
 _ABBREVIATIONS = frozenset(
-    "al approx ca cf ch chap col dept dr ed eds eq eqs esp etc ex fig figs i.e e.g inc jr mr mrs ms no nos p pp "
-    "prof ref refs resp sec sect sr st suppl tab vol vs viz".split()
+    "al approx ca cf col dept dr ed eds eq eqs esp etc ex fig figs i.e e.g inc jr mr mrs ms prof ref refs resp sec "
+    "sect sr st subsp suppl tab var viz vs".split()
+)
+# Abbreviations where a number follows, and words or months where none does.
+_BEFORE_NUMBERS = frozenset("apr art aug ch chap dec feb jan jul jun mar no nos nov oct p pp sep sept vol".split())
+# Whether these end a sentence the next word tells, if it is one that begins sentences and no name.
+_MAY_END = frozenset("al etc inc jr resp sr".split())
+_OPENERS = frozenset(
+    "a after all also although an as at both but each for from he here however if in it moreover no none on other "
+    "others our she such that the their then there these they this those thus to we when while".split()
 )
 _PARAGRAPH = re.compile(r"\n[^\S\n]*(?:\n\s*)+|\r\n[^\S\r\n]*(?:\r\n\s*)+")
+# Numbers of references behind the end of a sentence belong to it: "It is so. [1]", and glued to it: "It is so.1,2 And".
 _END = re.compile(
     r"[。！？｡]+[”’」』）]*"  # full-width marks end a sentence without a space after them
     r"|(?<=\s)[.!?](?=\s)"  # a mark that stands alone
-    r"|(?<![.!?؟।…])[.!?؟।…]++[\"'”’»)\]]*+(?=\s)"  # possessive, from the run's start: else long runs take for ever
+    r"|(?<=[a-z)])\.\d{1,3}(?:[,–-]\d{1,3})*+(?=\s+[\"'“‘(]?[A-Z])"
+    # possessive, from the run's start: else long runs take for ever
+    r"|(?<![.!?؟।…])[.!?؟।…]++[\"'”’»)\]]*+(?:\s?\[\d[\d\s,;–-]{0,40}\])*+(?=\s|$)"
 )
-_OPENS_SENTENCE = re.compile(r"\s+[\"'“‘«(\[]*(?:[^\W\d_]|\d|[^\w\s])")
+_NEXT_WORD = re.compile(r"\s+[\"'“‘«(\[]*([^\W\d_][\w-]*|\d|[^\w\s])")
 _LAST_WORD = re.compile(r"([^\W\d_](?:[^\W_]|\.)*)\.$")
+_CLOSES = re.compile(r"[\"'”’»)\]]")
 
 
 def sentences(text: str) -> list[Span]:
@@ -45,19 +57,30 @@ def _stops(text: str, start: int, end: int) -> list[int]:
 
 def _ends_sentence(text: str, start: int, match: re.Match[str]) -> bool:
     mark = match.group()
+    found = _NEXT_WORD.match(text, match.end())
+    following = found.group(1) if found else ""
+    # Unlike "mRNA" and "p53"; or it stands behind a reference: "several spp. [3] , and".
+    goes_on = (following.islower() and following.replace("-", "").isalpha()) or following in (",", ";", ".")
     if not mark.startswith("."):
-        return True
+        return not (goes_on and _CLOSES.search(mark))  # as in: "Why?" he asked
     if mark.startswith("..") or text[match.start() - 1 : match.start()].isspace():
         return True
-    following = _OPENS_SENTENCE.match(text, match.end())
-    if following and following.group()[-1].islower():
+    if goes_on:
         return False
     before = _LAST_WORD.search(text, max(start, match.start() - 40), match.start() + 1)
-    if before is None:
-        return True
+    return before is None or not _is_abbreviation(text, before, following)
+
+
+def _is_abbreviation(text: str, before: re.Match[str], following: str) -> bool:
     word = before.group(1)
-    # A single capital is an initial ("A. N. Gomez"); "e.g." and "U.S." hold periods of their own.
-    return not (word.lower() in _ABBREVIATIONS or (len(word) == 1 and word.isupper()) or "." in word)
+    if word.lower() in _BEFORE_NUMBERS:
+        return any(map(str.isdigit, following))
+    # A single capital is an initial ("A. N. Gomez") or a name ("group A."); "b.i.d." and "U.S." have their own periods.
+    is_initial = len(word) == 1 and word.isupper() and text[before.start() - 1 : before.start()] != "°"
+    may_end = is_initial or "." in word or word.lower() in _MAY_END
+    if may_end and word.lower() not in _ABBREVIATIONS - _MAY_END:
+        return following.lower() not in _OPENERS
+    return word.lower() in _ABBREVIATIONS
 
 
 def _add(found: list[Span], text: str, start: int, end: int) -> None:

@@ -8,7 +8,7 @@ from google.protobuf import any_pb2, duration_pb2
 from google.rpc import code_pb2, error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
-from rag_papers.errors import BY_REASON, InvalidRequest, QueueFull, RagError
+from rag_papers.errors import BY_REASON, InvalidRequest, RagError
 
 DOMAIN = "rag-papers"
 """The domain of every ErrorInfo."""
@@ -62,7 +62,7 @@ def to_status(error: RagError) -> grpc.Status:
             for field, why in error.violations.items()
         ]
         extra.append(error_details_pb2.BadRequest(field_violations=violations))
-    if isinstance(error, QueueFull):
+    if error.retry_after is not None:
         delay = duration_pb2.Duration()
         delay.FromMilliseconds(int(error.retry_after * 1000))
         extra.append(error_details_pb2.RetryInfo(retry_delay=delay))
@@ -103,9 +103,8 @@ def from_rpc_error(error: grpc.RpcError, address: str) -> RagError:
             if issubclass(kind, InvalidRequest):
                 violations = {v.field: v.description for v in bad.field_violations}
                 return kind(status.message, violations, **info.metadata)
-            if issubclass(kind, QueueFull):
-                return kind(status.message, retry.retry_delay.ToMilliseconds() / 1000, **info.metadata)
-            return kind(status.message, **info.metadata)
+            wait = retry.retry_delay.ToMilliseconds() / 1000 if retry.HasField("retry_delay") else None
+            return kind(status.message, wait, **info.metadata)
     if code is grpc.StatusCode.UNAVAILABLE:
         return BY_REASON["UNREACHABLE"](f"nothing answers at {address}", address=address)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:

@@ -53,9 +53,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_QUEUE_FULL: _ErrorReason.ValueType  # 14
     """RESOURCE_EXHAUSTED: too many jobs wait already; google.rpc.RetryInfo says when to try again."""
     ERROR_REASON_DISK_FULL: _ErrorReason.ValueType  # 15
-    """RESOURCE_EXHAUSTED: the disk is full."""
+    """RESOURCE_EXHAUSTED: the disk is full; google.rpc.RetryInfo says when to look again whether somebody made space."""
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 16
-    """UNAVAILABLE: the service is shutting down and takes no new work."""
+    """UNAVAILABLE: the service is shutting down and takes no new work; google.rpc.RetryInfo says when to try again."""
     ERROR_REASON_DEADLINE_EXCEEDED: _ErrorReason.ValueType  # 17
     """DEADLINE_EXCEEDED: the caller's deadline passed before the answer was ready."""
     ERROR_REASON_WORKER_LOST: _ErrorReason.ValueType  # 18
@@ -125,9 +125,9 @@ ERROR_REASON_INDEX_DAMAGED: ErrorReason.ValueType  # 13
 ERROR_REASON_QUEUE_FULL: ErrorReason.ValueType  # 14
 """RESOURCE_EXHAUSTED: too many jobs wait already; google.rpc.RetryInfo says when to try again."""
 ERROR_REASON_DISK_FULL: ErrorReason.ValueType  # 15
-"""RESOURCE_EXHAUSTED: the disk is full."""
+"""RESOURCE_EXHAUSTED: the disk is full; google.rpc.RetryInfo says when to look again whether somebody made space."""
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 16
-"""UNAVAILABLE: the service is shutting down and takes no new work."""
+"""UNAVAILABLE: the service is shutting down and takes no new work; google.rpc.RetryInfo says when to try again."""
 ERROR_REASON_DEADLINE_EXCEEDED: ErrorReason.ValueType  # 17
 """DEADLINE_EXCEEDED: the caller's deadline passed before the answer was ready."""
 ERROR_REASON_WORKER_LOST: ErrorReason.ValueType  # 18

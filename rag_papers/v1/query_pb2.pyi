@@ -766,8 +766,9 @@ class VerifyRequest(_message.Message):
     def passages(self) -> _containers.RepeatedCompositeFieldContainer[_resources_pb2.Passage]:
         """What the answer is held against, at most 100 and 100,000 characters of text together. Only `text` is required, not
         blank; what else is given comes back in citations, whose bytes are counted from start_byte on. passage_id is made up
-        where it is empty, and must not occur twice. Empty: the passages that Ask would answer the question from, in the order
-        of its `sources`, whole.
+        where it is empty, and must not occur twice. `support` is estimated with the model of the corpus that was published
+        last, where there is one. Empty: the passages that Ask would answer the question from, in the order of its `sources`,
+        whole.
         """
 
     @_builtins.property
@@ -1797,8 +1798,8 @@ class WarmCacheRequest(_message.Message):
     CORPUS_FIELD_NUMBER: _builtins.int
     CONFIG_FIELD_NUMBER: _builtins.int
     most_frequent: _builtins.int
-    """Besides them so many of the questions that were asked most often in sessions, 0 to 10,000; those that were completed from
-    their session's history are left out. Default 0.
+    """Besides them so many of the questions that were asked most often in sessions, 0 to 10,000, of `corpus` if that is given;
+    those that were completed from their session's history are left out. Default 0.
     """
     days: _builtins.float
     """Over how many of the last days these are counted, more than 0 and at most 36,500. Default 7."""

@@ -696,6 +696,7 @@ class AnswerSentence(_message.Message):
     CITATIONS_FIELD_NUMBER: _builtins.int
     SUPPORTED_FIELD_NUMBER: _builtins.int
     SUPPORT_FIELD_NUMBER: _builtins.int
+    AGREEMENT_FIELD_NUMBER: _builtins.int
     CLASHES_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """The sentence."""
@@ -706,6 +707,10 @@ class AnswerSentence(_message.Message):
     support: _builtins.float
     """How likely its citations support it, 0 to 1: 1 word for word, else an estimate that puts sentences in order. It tells
     what the citations are about better than whether they agree.
+    """
+    agreement: _builtins.float
+    """How likely its citations do not contradict it, if they are about the same at all, 0 to 1: an estimate like `support`
+    that looks at negations and directions alone. Low where more is looked at; no verdict.
     """
     @_builtins.property
     def citations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Citation]:
@@ -724,11 +729,12 @@ class AnswerSentence(_message.Message):
         citations: _abc.Iterable[Global___Citation] | None = ...,
         supported: _builtins.bool = ...,
         support: _builtins.float = ...,
+        agreement: _builtins.float = ...,
         clashes: _abc.Iterable[Global___SentenceClash.ValueType] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["citations", b"citations", "clashes", b"clashes", "support", b"support", "supported", b"supported", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["agreement", b"agreement", "citations", b"citations", "clashes", b"clashes", "support", b"support", "supported", b"supported", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -291,11 +291,10 @@ class TestDamage:
 
 class TestAProcessOfItsOwn:
     def test_freezes_whatever_was_imported_here_and_once_for_two_who_ask(self, small: Model, tmp_path: Path) -> None:
-        """usearch, imported before torch into the same process, would make torch's tracer run for ever."""
         code = """
 import sys
 from pathlib import Path
-import usearch.index
+import faiss
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.preparing import prepare
 from rag_papers.retrieval.encoders import open_encoder

@@ -1,5 +1,6 @@
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from rag_papers.settings import Settings
 from tests.faults.crashing import Faults, Scene
+from tests.ingest_service import pdfs
 from tests.ingest_service.conftest import plain_environment, root, serve, service, settings, spawn
 from tests.ingest_service.ingest_harness import Service, ServiceProcess, files_below, write
 
@@ -16,6 +18,8 @@ SITE = Path(__file__).parent / "site"
 
 LAST_DOCUMENTS = 150
 """More than a few batches."""
+
+HTML = "<html><head><title>A page</title></head><body><h1>A page</h1><p>It has one sentence, {}.</p></body></html>"
 
 
 def _watched(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Faults:
@@ -44,10 +48,15 @@ def _papers(root: Path, version: int) -> Path:
     return write(root / f"{version}" / "papers", files)
 
 
-def scene_of(folder: Path, more: dict[str, str | bytes]) -> Scene:
-    """Ingests two versions, the second one in a copy of the data; `more` files belong to both."""
+def confined(version: int) -> dict[str, str | bytes]:
+    """Papers that the worker has a process for."""
+    return {"c.html": HTML.format(version), "d.pdf": pdfs.plain(f"A page of version {version}.", "Another one.")}
+
+
+def scene_of(folder: Path, more: Callable[[int], dict[str, str | bytes]] = lambda _: {}) -> Scene:
+    """Ingests two versions, the second one in a copy of the data; `more` are further files of each."""
     root = folder / "root"
-    first, second = (write(_papers(root, version), more) for version in (1, 2))
+    first, second = (write(_papers(root, version), more(version)) for version in (1, 2))
     usual: dict[str, Any] = {"corpus_roots": (root,), "model": "hashing-64", "keep_versions": 1}
     with pytest.MonkeyPatch.context() as monkeypatch:
         service = Service(Settings(data_dir=folder / "data", **usual))
@@ -74,9 +83,15 @@ def scene_of(folder: Path, more: dict[str, str | bytes]) -> Scene:
 
 
 @pytest.fixture(scope="module")
+def every_format(tmp_path_factory: pytest.TempPathFactory) -> Scene:
+    """Papers that the worker reads, and papers that have a process of their own."""
+    return scene_of(tmp_path_factory.mktemp("every"), confined)
+
+
+@pytest.fixture(scope="module")
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
     """Small papers in formats that need no parser process."""
-    return scene_of(tmp_path_factory.mktemp("scene"), {})
+    return scene_of(tmp_path_factory.mktemp("scene"))
 
 
 @pytest.fixture

@@ -146,6 +146,15 @@ def worker_dies(point: str, service: Client, faults: Faults, scene: Scene) -> No
     check(service, scene, job, faults.computed(), deaths=1)
 
 
+def parser_dies(point: str, service: Client, faults: Faults, scene: Scene) -> None:
+    """The first parser process dies at `point`, which costs its file a second reading and the job nothing."""
+    faults.arm(point)
+    job = service.end(service.stub.StartIngest(request(scene)).job)
+    assert not faults.armed()
+    assert job.attempt == 1
+    check(service, scene, job, faults.computed(), deaths=0)
+
+
 def service_dies(point: str, spawn: Callable[[], ServiceProcess], faults: Faults, scene: Scene, data: Path) -> None:
     """The service dies at `point` and is started again."""
     faults.arm(point)

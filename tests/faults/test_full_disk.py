@@ -9,11 +9,13 @@ from pathlib import Path
 import grpc
 import pytest
 
+from ingest_service import seen
 from rag_papers.persist.job_log import JobLog, JobState
 from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
 from rag_papers.settings import Settings
 from rag_papers.v1 import resources_pb2 as rpb
 from tests.faults.crashing import Faults
+from tests.ingest_service.building import Data
 from tests.ingest_service.conftest import Serve, Spawn
 from tests.ingest_service.ingest_harness import Client, beir, refused, until, write
 from tests.query_service import query_harness
@@ -126,11 +128,27 @@ def test_under_the_pointer(mount: Mount, serve: Serve, old: Path, new: Path, ask
     fails(service, new)
     assert service.index(corpus="papers") == before
     assert asked() == before.corpus_id
-    assert sorted(path.name for path in service.paths.corpora.iterdir()) == ["ballast", "papers.json"]
+    assert sorted(path.name for path in service.paths.corpora.glob("[!.]*")) == ["ballast", "papers.json"]
     disk.free()
     job = service.ingest(new)
     assert (job.result.embed_misses, job.result.unchanged) == (0, False)
     assert asked() == job.result.index.corpus_id
+
+
+def test_under_what_is_remembered_of_the_files_costs_their_being_read_again(
+    mount: Mount, old: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(seen, "_SETTLED_NS", -(10**18))  # files are remembered however young they are
+    disk = mount("data/seen", 64)
+    data = Data(path=tmp_path / "data")
+    disk.fill()
+    published = data.ingest(old)
+    assert "the next ingest reads again what this one did" in caplog.text
+    assert [path.name for path in (data.path / "seen").iterdir()] == ["ballast"]
+    disk.free()
+    again = data.ingest(old)
+    assert (again.corpus_id, again.staged) == (published.corpus_id, False)
+    assert len(list((data.path / "seen").iterdir())) == 1
 
 
 def test_under_the_cache_costs_the_cache_alone(mount: Mount, serve: Serve, old: Path, new: Path) -> None:
@@ -172,6 +190,7 @@ def test_under_the_job_log_refuses_jobs(mount: Mount, serve: Serve, old: Path, d
     with refused(EXHAUSTED, "DISK_FULL") as refusal:
         service.start(deep, corpus="papers")
     assert "no space left" in refusal.message
+    assert refusal.retry_seconds > 0
     assert service.jobs() == [known]
     disk.free()
     assert service.ingest(deep, corpus="papers").attempt == 1

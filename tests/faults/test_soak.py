@@ -12,11 +12,18 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.conftest import scene_of
-from tests.faults.crashing import Faults, Scene, check, check_while_down, request, service_dies, worker_dies
-from tests.ingest_service import pdfs
+from tests.faults.crashing import (
+    Faults,
+    Scene,
+    check,
+    check_while_down,
+    parser_dies,
+    request,
+    service_dies,
+    worker_dies,
+)
 from tests.ingest_service.conftest import Serve, Spawn
-from tests.ingest_service.ingest_harness import FINAL, ServiceProcess, workers_of
+from tests.ingest_service.ingest_harness import FINAL, ServiceProcess, parsers_of, workers_of
 
 pytestmark = [pytest.mark.soak, pytest.mark.timeout(7200)]
 
@@ -25,13 +32,10 @@ KILLS = 200
 LONGEST_PAUSE = 2.5
 """Before a kill, seconds: about as long as an ingest takes."""
 
-HTML = "<html><head><title>A page</title></head><body><h1>A page</h1><p>It has one sentence.</p></body></html>"
 
-
-@pytest.fixture(scope="module")
-def scene(tmp_path_factory: pytest.TempPathFactory) -> Scene:
-    """Papers in every format that there is a process for."""
-    return scene_of(tmp_path_factory.mktemp("scene"), {"c.html": HTML, "d.pdf": pdfs.plain("A page.", "Another one.")})
+@pytest.fixture
+def scene(every_format: Scene) -> Scene:
+    return every_format
 
 
 @pytest.fixture
@@ -56,6 +60,16 @@ def test_a_worker_dies_at_every_point(serve: Serve, faults: Faults, scene: Scene
     assert len(points) > 50
 
 
+def test_a_parser_dies_at_every_point(serve: Serve, faults: Faults, scene: Scene, anew: Callable[[], Path]) -> None:
+    points = [point for point in scene.points if point.startswith("parser ")]
+    for point in points:
+        service = serve(**scene.settings(anew()))
+        with naming(point):
+            parser_dies(point, service, faults, scene)
+        service.stop()
+    assert len(points) > 6
+
+
 def test_the_service_dies_at_every_point(spawn: Spawn, faults: Faults, scene: Scene, anew: Callable[[], Path]) -> None:
     points = [point for point in scene.points if point.startswith("service ")]
     for point in points:
@@ -68,7 +82,7 @@ def test_the_service_dies_at_every_point(spawn: Spawn, faults: Faults, scene: Sc
 def test_random_kills(spawn: Spawn, faults: Faults, scene: Scene, anew: Callable[[], Path]) -> None:
     seed = int(os.environ.get("SEED", time.time_ns()))
     chance = random.Random(seed)
-    left, workers = KILLS, 0
+    left, workers, parsers = KILLS, 0, 0
     with naming(f"SEED={seed}"):
         while left:
             data = anew()
@@ -76,8 +90,10 @@ def test_random_kills(spawn: Spawn, faults: Faults, scene: Scene, anew: Callable
             turn.kill(chance, most=min(left, chance.randint(1, 4)))
             check(turn.service, scene, turn.service.end(turn.job), faults.computed(), deaths=turn.kills)
             turn.service.kill()
-            left, workers = left - turn.kills, workers + turn.workers
+            left -= turn.kills
+            workers, parsers = workers + turn.workers, parsers + turn.parsers
     assert KILLS // 4 < workers < KILLS - KILLS // 4, "both die often"
+    assert parsers
 
 
 class Turn:
@@ -87,7 +103,7 @@ class Turn:
         self._spawn, self._data = spawn, data
         self.service = spawn()
         self.job = self.service.stub.StartIngest(request(scene)).job
-        self.kills = self.workers = 0
+        self.kills = self.workers = self.parsers = 0
 
     def kill(self, chance: random.Random, most: int) -> None:
         while self.kills < most:
@@ -95,6 +111,8 @@ class Turn:
             if self.service.job(self.job).state in FINAL:
                 return
             workers = workers_of(self.service.pid)
+            if workers and chance.random() < 0.2:
+                self._kill_parser(workers[0])
             if workers and chance.random() < 0.6:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(workers[0], signal.SIGKILL)
@@ -104,6 +122,13 @@ class Turn:
                 check_while_down(self._data)
                 self.service = self._spawn()
             self.kills += 1
+
+    def _kill_parser(self, worker: int) -> None:
+        """Kills the parser, one in a turn: a file that met two deaths is rightly reported."""
+        for parser in parsers_of(worker) if not self.parsers else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(parser, signal.SIGKILL)
+            self.parsers += 1
 
 
 @contextlib.contextmanager

@@ -120,14 +120,22 @@ def alive(pid: int) -> bool:
 
 def workers_of(pid: int) -> list[int]:
     """The worker processes of the service whose process is `pid`."""
+    return _children(pid, b"ingest_service.worker")
+
+
+def parsers_of(pid: int) -> list[int]:
+    """The parser process, if there is one, of the worker whose process is `pid`."""
+    return _children(pid, b"ingest_service.parser")
+
+
+def _children(pid: int, module: bytes) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
         if not entry.name.isdigit():
             continue
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            is_worker = b"ingest_service.worker" in (entry / "cmdline").read_bytes()
-            if parent == pid and is_worker and alive(int(entry.name)):
+            if parent == pid and module in (entry / "cmdline").read_bytes() and alive(int(entry.name)):
                 found.append(int(entry.name))
     return found
 

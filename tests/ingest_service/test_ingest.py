@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from ingest_service.build import build
-from ingest_service.task import Task, overall
+from ingest_service.task import overall
 from rag_papers.persist.job_log import JobStage
 from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
 from rag_papers.v1 import resources_pb2 as rpb
+from tests.ingest_service.building import Data
 from tests.ingest_service.conftest import Serve
 from tests.ingest_service.ingest_harness import SAMPLE, Service, beir, files_below, write
 
@@ -111,28 +112,8 @@ def test_a_watch_sees_the_stages_in_order_and_progress_that_never_falls(service:
 
 def test_progress_moves_within_every_stage_and_reaches_its_marks(tmp_path: Path) -> None:
     papers = write(tmp_path / "papers", {"corpus.jsonl": beir(3000)})
-    for name in ("indexes", "corpora", "seen"):
-        (tmp_path / name).mkdir()
+    task = Data(path=tmp_path).task(papers, exact_passages=2999)
     reports: list[tuple[JobStage, float]] = []
-    task = Task(
-        corpus_dir=str(papers),
-        corpus="papers",
-        model_name="hashing-64",
-        model_download=False,
-        encoder_precision="fp32",
-        use_cache=True,
-        max_file_bytes=1 << 20,
-        max_failed_files=None,
-        parse_seconds=60.0,
-        parse_memory_bytes=1 << 30,
-        exact_passages=2999,
-        cache_db=str(tmp_path / "cache.db"),
-        indexes=str(tmp_path / "indexes"),
-        corpora=str(tmp_path / "corpora"),
-        seen=str(tmp_path / "seen"),
-        models=str(tmp_path / "models"),
-        staging=str(tmp_path / "staging"),
-    )
     build(task, lambda stage, fraction, message, **fields: reports.append((stage, fraction)))
 
     assert [stage for stage, _ in dict(reports).items()] == list(JobStage)
@@ -286,7 +267,7 @@ def test_beyond_a_number_of_passages_an_approximate_index_is_built(service: Serv
     assert jobs[0].result.unchanged
     linked = jobs[1].result.index
     assert linked.corpus_id != plain[1].corpus_id
-    assert set(linked.checksums) - set(plain[1].checksums) == {"vectors.usearch", "vectors.copies.npy"}
+    assert set(linked.checksums) - set(plain[1].checksums) == {"vectors.faiss", "vectors.copies.npy"}
     assert all(service.ingest(papers).result.unchanged for papers in (small, large))
     service.stop()
     assert serve().ingest(large).result.index.corpus_id == plain[1].corpus_id

@@ -14,15 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest_service import papers as reading
-from ingest_service.build import build
 from ingest_service.checking import wrong_passages
 from ingest_service.chunking import chunk
 from ingest_service.extract import extract
 from ingest_service.readers.composing import Composer
 from ingest_service.readers.document import Document
-from ingest_service.task import Task
 from rag_papers.persist.index_store import PassageRecord
 from rag_papers.retrieval.sentences import sentences
+from tests.ingest_service.building import Data
 from tests.ingest_service.ingest_harness import Service, beir, refused, write
 from tests.ingest_service.pdfs import Paper, bomb, plain
 from tests.ingest_service.test_html import PAGE
@@ -181,30 +180,6 @@ def test_an_encoding_that_was_guessed_is_noted_and_the_file_is_read(service: Ser
     assert list(wrong_passages(index, papers)) == []
 
 
-def task_for(papers: Path, data: Path) -> Task:
-    for name in ("indexes", "corpora", "seen"):
-        (data / name).mkdir(parents=True)
-    return Task(
-        corpus_dir=str(papers),
-        corpus="papers",
-        model_name="hashing-64",
-        model_download=False,
-        encoder_precision="fp32",
-        use_cache=True,
-        max_file_bytes=1 << 20,
-        max_failed_files=None,
-        exact_passages=130_000,
-        parse_seconds=60.0,
-        parse_memory_bytes=1 << 30,
-        cache_db=str(data / "cache.db"),
-        models=str(data / "models"),
-        indexes=str(data / "indexes"),
-        corpora=str(data / "corpora"),
-        seen=str(data / "seen"),
-        staging=str(data / "staging"),
-    )
-
-
 @pytest.mark.parametrize("name", ["b.txt", "b.pdf", "b.jsonl"])
 def test_a_file_that_changes_while_it_is_read_is_reported(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -224,12 +199,12 @@ def test_a_file_that_changes_while_it_is_read_is_reported(
             return super()._count(data)  # type: ignore[no-any-return]
 
     monkeypatch.setattr(reading, "DigestingFile", Changing)
-    data = tmp_path / "data"
-    outcome = build(task_for(papers, data), lambda *_, **__: None)
-    failures = [json.loads(line) for line in (data / "staging" / "failures.jsonl").read_text().splitlines()]
+    data = Data(path=tmp_path / "data")
+    outcome = data.ingest(papers)
+    failures = [json.loads(line) for line in data.files(outcome)["failures.jsonl"].splitlines()]
     assert [(failure["path"], failure["reason"]) for failure in failures] == [(name, "CHANGED")]
     monkeypatch.undo()
-    assert build(task_for(papers, tmp_path / "other"), lambda *_, **__: None).corpus_id != outcome.corpus_id
+    assert Data(path=tmp_path / "other").ingest(papers).corpus_id != outcome.corpus_id
 
 
 def test_the_extracted_text_can_be_printed_and_cut(root: Path) -> None:

@@ -177,6 +177,19 @@ def test_headings_are_told_by_their_type_and_references_are_no_text() -> None:
     assert body(found).count("The Data end here.") == 1
 
 
+def test_references_without_a_heading_are_no_text_either() -> None:
+    paper = article()
+    paper.page()
+    paper.lines(MIDDLE, 100, ["The paper ends with a paragraph of its text here, as it was found in (Author, 1999)."])
+    for number in range(4):
+        entry = [f"Author, A., & Writer, B. (199{number}). A work that is cited and never quoted."]
+        paper.lines(MIDDLE, 150 + 30 * number, entry)
+    found = document(paper.data())
+    assert found.text.count("never quoted") == 4
+    assert "never quoted" not in body(found)
+    assert body(found).endswith("as it was found in (Author, 1999).")
+
+
 def test_title_authors_year_and_doi_are_read_from_the_first_page() -> None:
     found = document(article().data())
     assert found.title == "Two Things at Once"
@@ -244,6 +257,29 @@ def test_code_and_rows_of_tables_stay_lines() -> None:
     assert "running text, whose lines are joined" in text
     assert "\n".join(code) in text
     assert "\n".join(map(" ".join, table)) in text
+
+
+def test_a_line_of_text_that_names_functions_is_no_code() -> None:
+    paper = Paper()
+    paper.page()
+    paper.lines(MIDDLE, 200, ["This is a paragraph of running text, which can be run by calling one of the"])
+    paper.line(MIDDLE, 212, "ram(), lda(), mtbf()", size=8, font="Courier")
+    paper.line(MIDDLE + 99, 212, "functions.")
+    assert document(paper.data()).text.endswith("by calling one of the ram(), lda(), mtbf() functions.")
+
+
+def test_letters_of_formulas_that_unicode_has_beyond_its_first_plane_are_read() -> None:
+    names = b"/CIDInit /ProcSet findresource begin 1 begincmap 1 beginbfchar <42> <D835DC35> endbfchar endcmap end"
+    content = b"BT /F1 10 Tf 72 700 Td (The values of B and C.) Tj ET"
+    data = of_objects(
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R/Resources<</Font<</F1 5 0 R>>>>>>",
+        b"<</Length %d>>stream\n%s\nendstream" % (len(content), content),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/ToUnicode 6 0 R>>",
+        b"<</Length %d>>stream\n%s\nendstream" % (len(names), names),
+    )
+    assert document(data).text == "The values of \U0001d435 and C."
 
 
 def test_ligatures_become_letters_and_other_characters_stay_as_they_are() -> None:

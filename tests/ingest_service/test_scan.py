@@ -1,5 +1,7 @@
+import contextlib
 import os
 import socket
+import stat
 import subprocess
 import sys
 from collections.abc import Callable
@@ -86,11 +88,13 @@ def test_files_over_the_limit_are_not_read_but_for_those_that_are_read_by_line(t
     assert [(error.path, error.reason) for error in found.errors] == [("b.PDF", "TOO_LARGE")]
 
 
-def test_pipes_and_sockets_are_no_files(tmp_path: Path) -> None:
+def test_pipes_sockets_and_devices_are_no_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.txt")
+    with contextlib.suppress(PermissionError):  # which is for root alone
+        os.mknod(tmp_path / "device.xml", stat.S_IFCHR | 0o600, os.makedev(1, 5))
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(tmp_path / "socket.md"))
-        assert errors(tmp_path) == {"pipe.txt": "NOT_A_FILE", "socket.md": "NOT_A_FILE"}
+        assert errors(tmp_path) == dict.fromkeys((path.name for path in tmp_path.iterdir()), "NOT_A_FILE")
 
 
 def test_names_that_are_not_utf8_are_shown_with_escapes(tmp_path: Path) -> None:

@@ -190,16 +190,19 @@ class TestEviction:
         assert 0 in left
         assert 1 not in left
 
-    def test_need_not_know_of_every_read(self, open_store: Open, clock: Clock) -> None:
-        store = open_store(access_resolution=100.0)
-        store.put(ANSWERS, b"key", b"value")
-        written = of(store).oldest_access
-        clock.now += 99
-        store.get(ANSWERS, b"key")
-        assert of(store).oldest_access == written
-        clock.now += 1
-        store.get(ANSWERS, b"key")
-        assert of(store).oldest_access == clock.now
+    def test_finds_what_damage_has_taken_the_place_of(self, open_store: Open) -> None:
+        store = open_store(max_bytes=50_000)
+        for number in range(40):
+            store.put(ANSWERS, key(number), bytes(996))
+        with contextlib.closing(sqlite3.connect(store.path)) as connection, connection:
+            connection.execute("DELETE FROM answers_places")
+        assert present(store, 40) == []
+        for number in range(40, 60):
+            store.put(ANSWERS, key(number), bytes(996))
+        stats = of(store)
+        assert (stats.count, stats.total_bytes) == true_size(store)
+        assert stats.total_bytes <= 50_000
+        assert 59 in present(store, 60)
 
 
 class TestAge:
@@ -224,10 +227,10 @@ class TestAge:
         clock.now += 30
         store.put(ANSWERS, key(3), b"again")
         stats = of(store)
-        assert (stats.count, stats.counters.expired, stats.counters.evictions) == (2, 10, 0)
+        assert (stats.count, stats.counters.expired, stats.counters.evictions) == (2, 9, 0)
         assert (stats.count, stats.total_bytes) == true_size(store)
         clock.now += 30
-        assert of(store).counters.expired == 11
+        assert of(store).counters.expired == 10
         clock.now += 1e9
         assert of(store, EMBEDDINGS).count == 1
 
@@ -276,7 +279,7 @@ class TestCounters:
         store = open_store()
         store.put(ANSWERS, b"key", b"value")
         with contextlib.closing(sqlite3.connect(store.path)) as connection, connection:
-            connection.execute("UPDATE answers SET crc = crc + 1")
+            connection.execute("UPDATE answers SET checksum = x''")
         store.get(ANSWERS, b"key")
         assert of(store).counters == Counters(misses=1, puts=1)
 
@@ -334,7 +337,7 @@ class TestMemory:
         store = open_store(memory_bytes=100_000)
         store.put(ANSWERS, b"put", b"value")
         with contextlib.closing(sqlite3.connect(store.path)) as connection, connection:
-            connection.execute("UPDATE answers SET crc = crc + 1")  # the row could not be read any more
+            connection.execute("UPDATE answers SET checksum = x''")  # the row could not be read any more
         entry = store.get(ANSWERS, b"put")
         assert entry and entry.value == b"value"
         assert open_store().get(ANSWERS, b"put") is None
@@ -345,9 +348,8 @@ class TestMemory:
             lambda other: other.purge([ANSWERS]),
             lambda other: other.purge([ANSWERS], corpus_ids=["version"]),
             lambda other: other.put(ANSWERS, b"key", b"new"),
-            lambda other: other.path.unlink(),
         ],
-        ids=["purge", "purge by corpus", "refresh", "deletion of the file"],
+        ids=["purge", "purge by corpus", "refresh"],
     )
     @pytest.mark.parametrize("filled_by", ["put", "get"])
     def test_sees_at_once_what_another_process_does(
@@ -363,13 +365,21 @@ class TestMemory:
         assert entry is None or entry.value == b"new"
         assert (entry and entry.value) == ((found := other.get(ANSWERS, b"key")) and found.value)
 
+    def test_sees_soon_that_somebody_has_deleted_the_file(self, open_store: Open, clock: Clock) -> None:
+        store = open_store(memory_bytes=100_000)
+        store.put(ANSWERS, b"key", b"old")
+        assert store.get(ANSWERS, b"key") and store.get(ANSWERS, b"key")
+        store.path.unlink()
+        clock.now += 0.11
+        assert store.get(ANSWERS, b"key") is None
+
     def test_keeps_what_others_write_beside_it(self, open_store: Open) -> None:
         store, other = open_store(memory_bytes=100_000), open_store()
         store.put(ANSWERS, b"key", b"value")
         other.put(ANSWERS, b"other", b"value")
         other.purge([EMBEDDINGS])
         with contextlib.closing(sqlite3.connect(store.path)) as connection, connection:
-            connection.execute("UPDATE answers SET crc = crc + 1")
+            connection.execute("UPDATE answers SET checksum = x''")
         assert store.get(ANSWERS, b"key")
 
     def test_is_bounded(self, open_store: Open) -> None:

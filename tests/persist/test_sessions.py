@@ -14,7 +14,7 @@ import pytest
 from rag_papers.errors import SessionNotFound, SessionsUnavailable
 from rag_papers.persist.cache_database import CacheDatabase
 from rag_papers.persist.cache_schema import CacheTable
-from rag_papers.persist.sessions import SessionStore, new_session_id
+from rag_papers.persist.sessions import Retention, SessionStore, new_session_id
 from rag_papers.persist.sqlite_store import SqliteStore
 
 NO_IDS = ["", "-", "x", "0" * 31, "0" * 33, "A" * 32, "../../etc/passwd", "0" * 30 + "é1", " " * 32, "\0" * 32]
@@ -232,3 +232,57 @@ def test_a_database_that_fails_is_said_and_not_taken_for_an_empty_one(path: Path
     ):
         with pytest.raises(SessionsUnavailable):
             call()
+
+
+def test_sessions_stay_without_a_retention(sessions: SessionStore, clock: Callable[[float], None]) -> None:
+    session_id = begin(sessions)
+    clock(1e9)
+    assert sessions.retain() == 0
+    assert sessions.get(session_id).turn_count == 1
+
+
+def test_a_session_goes_whole_when_its_last_turn_is_too_old(
+    database: CacheDatabase, clock: Callable[[float], None]
+) -> None:
+    sessions = SessionStore(database, Retention(days=10))
+    idle, alive = begin(sessions), begin(sessions)
+    clock(1000.0 + 5 * 86400)
+    say(sessions, alive, "second")
+    clock(1000.0 + 12 * 86400)
+    newest = begin(sessions)  # too soon after the first one to look again
+    assert sessions.retain() == 1
+    with pytest.raises(SessionNotFound):
+        sessions.get(idle)
+    assert [turn.number for turn in sessions.turns(alive)] == [1, 2]
+    clock(1000.0 + 100 * 86400)
+    assert sessions.retain() == 1
+    assert [session.session_id for session in sessions.page(9)[0]] == [newest]  # the newest one stays, however old
+
+
+def test_of_too_many_bytes_those_that_are_idle_longest_go(
+    database: CacheDatabase, clock: Callable[[float], None]
+) -> None:
+    large = "x" * 1000  # is stored three times: asked, resolved, answered
+    sessions = SessionStore(database, Retention(max_bytes=7000))
+    ids = []
+    for number in range(4):
+        clock(1000.0 + number)
+        ids.append(begin(sessions, large))
+    clock(2000.0)
+    say(sessions, ids[0], "again")
+    assert sessions.retain() == 2
+    assert {session.session_id for session in sessions.page(9)[0]} == {ids[0], ids[3]}
+    assert SessionStore(database, Retention(max_bytes=1)).retain() == 1
+    assert [session.session_id for session in sessions.page(9)[0]] == [ids[0]]
+
+
+def test_the_first_new_session_of_a_process_lets_the_old_ones_go(
+    database: CacheDatabase, clock: Callable[[float], None]
+) -> None:
+    old = begin(SessionStore(database))
+    clock(1000.0 + 2 * 86400)
+    sessions = SessionStore(database, Retention(days=1))
+    say(sessions, old, "a turn alone changes nothing")
+    clock(1000.0 + 4 * 86400)
+    newest = begin(sessions)
+    assert [session.session_id for session in sessions.page(9)[0]] == [newest]

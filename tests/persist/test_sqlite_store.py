@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from rag_papers.persist import cache_database
+from rag_papers.persist import cache_database, cache_schema
 from rag_papers.persist.cache_database import MAX_SET_ASIDE
 from rag_papers.persist.cache_schema import SCHEMA_VERSION
 from rag_papers.persist.sqlite_store import CacheTable, Purged, SqliteStore
@@ -76,7 +76,9 @@ class TestEntries:
         assert value_of(again, b"key") == b"value"
         again.close()
 
-    @pytest.mark.parametrize("damage", ["value = x'00'", "value = 'text'", "crc = crc + 1", "value = x''"])
+    @pytest.mark.parametrize(
+        "damage", ["value = x'00'", "value = 'text'", "checksum = x'0123456789abcdef'", "value = x''"]
+    )
     def test_that_are_damaged_are_missing(
         self, store: SqliteStore, damage: str, caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -154,6 +156,18 @@ class TestThreads:
         assert not wrong
         assert store.stats()[ANSWERS].count == 12 * 25
         assert not caplog.records
+
+    def test_that_end_leave_no_open_files(self, store: SqliteStore) -> None:
+        def open_files() -> int:
+            return len(list(Path("/proc/self/fd").iterdir()))
+
+        store.put(ANSWERS, b"key", b"value")
+        before = open_files()
+        for _ in range(20):
+            thread = threading.Thread(target=value_of, args=(store, b"key"))
+            thread.start()
+            thread.join()
+        assert open_files() < before + 10
 
     def test_live_through_damage_to_the_file_that_they_share(self, tmp_path: Path) -> None:
         # In a process of its own: what used to happen is that one thread closed a connection another one was in.
@@ -283,6 +297,11 @@ def other_tables(path: Path) -> None:
 
 
 class TestDamage:
+    @pytest.fixture(autouse=True)
+    def small_cache(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Lets SQLite keep so little in memory that damage to the file is met."""
+        monkeypatch.setattr(cache_schema, "_CACHE_KIB", 256)
+
     @pytest.mark.parametrize("damage", [garbage, text, first_half, other_version, other_tables])
     def test_found_at_the_start_sets_the_file_aside(
         self, store: SqliteStore, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
@@ -311,7 +330,7 @@ class TestDamage:
     def test_done_to_an_open_file_sets_it_aside(
         self, store: SqliteStore, damage: Callable[[Path], None], caplog: pytest.LogCaptureFixture
     ) -> None:
-        items = fill(store, 600, 20_000)  # more than SQLite keeps in memory
+        items = fill(store, 100, 20_000)
         damage(store.path)
         for _ in range(2):
             for key in items:
@@ -339,14 +358,14 @@ class TestDamage:
         connection.close()
 
     def test_that_another_process_dealt_with_does_not_cost_the_new_file(self, store: SqliteStore) -> None:
-        fill(store, 600, 20_000)
+        fill(store, 100, 20_000)
         slow = SqliteStore(store.path)
-        assert slow.stats()[ANSWERS].count == 600
+        assert slow.stats()[ANSWERS].count == 100
         garbage(store.path)
         while not set_aside(store):
-            store.get_many(ANSWERS, [b"key-%d" % number for number in range(600)])
+            store.get_many(ANSWERS, [b"key-%d" % number for number in range(100)])
         assert works(store)
-        for number in range(600):
+        for number in range(100):
             slow.get(ANSWERS, b"key-%d" % number)
         assert value_of(slow, b"after") == b"the storm"
         assert len(set_aside(store)) == 1
@@ -418,29 +437,36 @@ def test_a_closed_store_misses_and_skips(store: SqliteStore, caplog: pytest.LogC
     assert not set_aside(store)
 
 
-V1_COLUMNS = "key BLOB NOT NULL UNIQUE, value BLOB NOT NULL, crc INTEGER NOT NULL, created REAL NOT NULL"
+COLUMNS = {
+    1: "key BLOB NOT NULL UNIQUE, value BLOB NOT NULL, crc INTEGER NOT NULL, created REAL NOT NULL",
+    2: "key BLOB NOT NULL UNIQUE, crc INTEGER NOT NULL, created REAL NOT NULL, accessed REAL NOT NULL DEFAULT 0.0, "
+    "corpus_id TEXT NOT NULL DEFAULT '', value BLOB NOT NULL",
+}
 
 
-def make_v1(path: Path, count: int = 50) -> dict[bytes, bytes]:
-    """A file as version 1 wrote it, with equal entries in all tables, its log not yet moved to the file."""
+def make_earlier(path: Path, count: int = 50, version: int = 2) -> dict[bytes, bytes]:
+    """A file as `version` wrote it, with equal entries in all tables, its log not yet moved to the file."""
     items = {b"key-%d" % number: os.urandom(1000) for number in range(count)}
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("BEGIN")
     for table in CacheTable:
-        connection.execute(f"CREATE TABLE {table} ({V1_COLUMNS})")
+        connection.execute(f"CREATE TABLE {table} ({COLUMNS[version]})")
         for number, (key, value) in enumerate(items.items()):
-            row = [key, value, zlib.crc32(value), 1000.0 - number]
-            connection.execute(f"INSERT INTO {table} VALUES (?, ?, ?, ?)", row)
-    connection.execute("PRAGMA user_version = 1")
+            row = [key, value, zlib.crc32(value, zlib.crc32(key) if version == 2 else 0), 1000.0 + number]
+            connection.execute(f"INSERT INTO {table} (key, value, crc, created) VALUES (?, ?, ?, ?)", row)
+    connection.execute(f"PRAGMA user_version = {version}")
     connection.execute("COMMIT")
     connection.close()
     return items
 
 
 class TestEarlierVersion:
-    def test_keeps_embeddings_and_sessions(self, store: SqliteStore, caplog: pytest.LogCaptureFixture) -> None:
-        items = make_v1(store.path)
+    @pytest.mark.parametrize("version", COLUMNS)
+    def test_keeps_embeddings_and_sessions(
+        self, store: SqliteStore, caplog: pytest.LogCaptureFixture, version: int
+    ) -> None:
+        items = make_earlier(store.path, version=version)
         with contextlib.closing(sqlite3.connect(store.path)) as connection, connection:
             connection.execute("UPDATE embeddings SET crc = 1 WHERE key = ?", [b"key-7"])
         for table in (EMBEDDINGS, CacheTable.SESSIONS):
@@ -449,7 +475,7 @@ class TestEarlierVersion:
             assert {key: entry.value for key, entry in found.items()} == expected
         stats = store.stats()
         assert (stats[EMBEDDINGS].count, stats[EMBEDDINGS].counters.puts) == (49, 0)
-        assert (stats[EMBEDDINGS].oldest, stats[EMBEDDINGS].newest) == (951.0, 1000.0)
+        assert (stats[EMBEDDINGS].oldest, stats[EMBEDDINGS].newest) == (1000.0, 1049.0)
         assert (stats[ANSWERS].count, stats[RETRIEVAL].count) == (0, 0)
         assert not caplog.records
         assert {path.name for path in store.path.parent.iterdir()} == {
@@ -457,13 +483,13 @@ class TestEarlierVersion:
         }  # fmt: skip
 
     def test_that_was_being_converted_when_the_process_died_is_converted_by_the_next(self, store: SqliteStore) -> None:
-        items = make_v1(store.path)
+        items = make_earlier(store.path)
         store.path.rename(store.path.with_name("cache.db.earlier"))
         assert len(store.get_many(EMBEDDINGS, list(items))) == 50
         assert not store.path.with_name("cache.db.earlier").exists()
 
     def test_that_is_damaged_is_set_aside(self, store: SqliteStore, caplog: pytest.LogCaptureFixture) -> None:
-        items = make_v1(store.path)
+        items = make_earlier(store.path)
         with store.path.open("r+b") as file:
             file.seek(8192)
             file.write(os.urandom(150_000))
@@ -473,7 +499,7 @@ class TestEarlierVersion:
         assert len(set_aside(store)) == 1
 
     def test_is_converted_once_by_several_processes(self, store: SqliteStore) -> None:
-        make_v1(store.path, 2000)
+        make_earlier(store.path, 2000)
         code = """
             import sys
             from pathlib import Path

@@ -282,3 +282,23 @@ def test_the_parts_of_a_question_are_told_whatever_the_caches_hold(library: Serv
 @pytest.mark.parametrize("question", ["???", "🦘", "what is it", "a", "dropout", "\u200f؟"])
 def test_odd_questions_are_calls_that_succeed(library: Service, question: str) -> None:
     assert library.ask(question).status != pb.ANSWER_STATUS_UNSPECIFIED
+
+
+def test_a_comparison_takes_up_both_sides(service: Service) -> None:
+    papers = {
+        f"a{number}.txt": f"The difference of method {number} matters: alphanet differs a lot." for number in range(20)
+    }
+    papers["b.txt"] = "Betanet is a small network for maps."
+    service.publish("nets", papers)
+    config = pb.AskConfig(abstain_threshold=0, vector_weight=0, max_repairs=0, top_k_first=1)
+    response = service.ask("What is the difference between alphanet and betanet?", config=config)
+    assert list(response.path) == ["retrieve", "retrieve_sides", *FIRST[1:]]
+    assert "Betanet" in response.answer and "alphanet" in response.answer
+    assert "b.txt" in {source.passage.document_id for source in response.sources}
+    assert len(response.sources) == 2
+    for weight in (0, 1):  # all is found for the whole question already
+        whole = pb.AskConfig(abstain_threshold=0, top_k_first=100, vector_weight=weight)
+        assert "Betanet" in service.ask("What is the difference between alphanet and betanet?", config=whole).answer
+    again = service.ask("What is the difference between alphanet and betanet?", config=config, refresh=True)
+    assert again.answer == response.answer
+    assert service.ask("alphanet and betanet", intent="explanation", config=config).path == FIRST

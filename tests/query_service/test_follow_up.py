@@ -3,7 +3,7 @@
 import pytest
 
 from query_service.conversation.follow_up import resolve
-from query_service.conversation.topics import topic
+from query_service.topics import topic
 
 DEFINITION = "What is batch normalization?"
 HOW = "How does dropout reduce overfitting?"

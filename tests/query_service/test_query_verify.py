@@ -28,7 +28,7 @@ def test_what_the_papers_say_is_supported_by_their_bytes(client: QueryClient) ->
     assert response.score >= 0.72
     assert not response.issues
     [sentence] = response.sentences
-    assert (sentence.text, sentence.supported, sentence.support) == (RIGHT, True, 1.0)
+    assert (sentence.text, sentence.supported, sentence.support, sentence.agreement) == (RIGHT, True, 1.0, 1.0)
     [citation] = sentence.citations
     data = LIBRARY[citation.document_id].encode()
     assert data[citation.start_byte : citation.end_byte].decode() == citation.quote == RIGHT
@@ -83,6 +83,35 @@ def test_given_passages_are_all_that_counts(service: Service) -> None:
     assert [passage.text for passage in response.passages] == [passage.text for passage in passages]
     assert len({passage.passage_id for passage in response.passages}) == 2
     assert (response.corpus, response.corpus_id) == ("", "")
+
+
+def test_what_goes_the_other_way_agrees_less(service: Service) -> None:
+    passages = [Passage(text="Over the years quinine reduced the fever of all patients with malaria.")]
+    with QueryClient(service.address) as client:
+        response = client.verify(
+            "Does quinine help?",
+            "Quinine leads to lower fever in malaria. Quinine leads to higher fever in malaria. "
+            "Quinine does not lower fever in malaria.",
+            passages=passages,
+        )
+    agreeing, turned, negated = (sentence.agreement for sentence in response.sentences)
+    assert 1 > agreeing > max(turned, negated)
+    assert min(turned, negated) > 0
+
+
+def test_passages_are_measured_with_the_model_of_a_corpus(service: Service) -> None:
+    passages = [Passage(text="Dropout removes units at random.", title="Dropout")]
+    answer = "Units are removed at random by dropout, says the paper."
+    with QueryClient(service.address) as client:
+        [without] = client.verify(QUESTION, answer, passages=passages).sentences
+        service.publish("library", LIBRARY)
+        measured = client.verify(QUESTION, answer, passages=passages)
+        service.publish("newer", {"a.txt": "A paper."}, model_name="no such model", model_identity="of none")
+        [unusable] = client.verify(QUESTION, answer, passages=passages).sentences
+    assert 0 < without.support < 1
+    assert without.support != measured.sentences[0].support
+    assert unusable.support == without.support
+    assert not measured.corpus_id
 
 
 def test_a_mark_that_names_the_wrong_passage_supports_nothing(service: Service) -> None:

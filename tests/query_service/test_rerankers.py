@@ -140,22 +140,20 @@ class TestEveryReranker:
     def test_ranks_the_same_in_whatever_order_passages_come(self, reranker: Reranker, cases: list[Retrieved]) -> None:
         generator = np.random.default_rng(0)
         for retrieved in cases:
-            ranked = rerank(reranker, retrieved, 100)
+            ranked = rerank(reranker, retrieved)
             for _ in range(3):
                 order = generator.permutation(len(retrieved.passages))
                 shuffled = [retrieved.passages[number] for number in order]
-                again = rerank(reranker, dataclasses.replace(retrieved, passages=shuffled), 100)
+                again = rerank(reranker, dataclasses.replace(retrieved, passages=shuffled))
                 assert positions(again) == positions(ranked)
                 assert [passage.score for passage in again] == [passage.score for passage in ranked]
 
     def test_ranks_best_first_and_ties_by_position(self, reranker: Reranker, cases: list[Retrieved]) -> None:
         for retrieved in cases:
-            ranked = rerank(reranker, retrieved, 100)
+            ranked = rerank(reranker, retrieved)
             assert sorted(positions(ranked)) == sorted(positions(retrieved.passages))
             keys = [(-passage.score, passage.candidate.position) for passage in ranked]
             assert keys == sorted(keys)
-            for top_k in (1, 2, len(ranked) + 1):
-                assert positions(rerank(reranker, retrieved, top_k)) == positions(ranked)[:top_k]
 
     def test_scores_a_passage_whatever_else_was_found(self, reranker: Reranker, cases: list[Retrieved]) -> None:
         for retrieved in cases:
@@ -174,7 +172,7 @@ def test_identities_differ(model: Path, tmp_path: Path) -> None:
 def test_none_keeps_the_fused_order(retrieve: Callable[..., Retrieved]) -> None:
     for query in QUESTIONS:
         retrieved = retrieve(query)
-        ranked = rerank(BUILT_IN["none"], retrieved, 100)
+        ranked = rerank(BUILT_IN["none"], retrieved)
         assert positions(ranked) == positions(retrieved.passages)
         assert [passage.score for passage in ranked] == [passage.score for passage in retrieved.passages]
 
@@ -204,7 +202,7 @@ class TestCrossEncoders:
         outputs = outputs_of(model, QUESTION, [f"{record.title}\n{record.text}" for record in records])
         expected = [1 / (1 + np.exp(-output)) for output in outputs]
         np.testing.assert_allclose(reranker.scores(retrieved), expected, atol=1e-5)
-        ranked = positions(rerank(reranker, retrieved, 100))
+        ranked = positions(rerank(reranker, retrieved))
         assert ranked == [positions(retrieved.passages)[number] for number in np.argsort(-np.array(expected))]
         assert ranked != positions(retrieved.passages)
 

@@ -1,3 +1,4 @@
+import difflib
 from collections.abc import Sequence
 
 import pytest
@@ -5,8 +6,10 @@ import pytest
 from query_service.evidence import Coverage, sentences_of
 from query_service.generators.base import Citation, DraftSentence
 from query_service.question import Intent, Question
+from query_service.stop import Stop
 from query_service.verification.support import Context
-from query_service.verification.verify import Issue, Verdict, verify
+from query_service.verification.verify import Issue, Verdict, verify, verify_text
+from rag_papers.errors import DeadlineExceeded
 from tests.query_service.query_harness import records
 
 TEXT = (
@@ -116,3 +119,36 @@ def test_scores_stay_in_bounds() -> None:
     for draft in ([], QUOTED, QUOTED * 9, [uncited("")], [uncited("?")]):
         for intent in Intent:
             assert 0 <= judge(*draft, intent=intent).score <= 1
+
+
+class Leaving(Stop):
+    """Nobody waits any more once it was looked at often enough."""
+
+    def __init__(self, looks: int) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def check(self) -> None:
+        self.looks -= 1
+        if self.looks == 0:
+            self.client_left()
+        super().check()
+
+
+@pytest.mark.parametrize("looks", [1, 2, 100, 2000])
+def test_a_verification_that_nobody_waits_for_ends(looks: int) -> None:
+    stop = Leaving(looks)
+    with pytest.raises(DeadlineExceeded):
+        verify_text(Question(text=ASKED, intent=Intent.UNKNOWN), "No transfer helps. " * 99, [RECORD] * 9, stop=stop)
+    assert stop.looks == 0
+
+
+def test_sentences_without_an_end_are_compared_no_longer_than_sentences_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    def compare(*texts: object, **options: object) -> None:
+        raise AssertionError("would take minutes")
+
+    [[endless]] = records({"table.txt": "number word " * 20_000})
+    monkeypatch.setattr(difflib, "SequenceMatcher", compare)
+    question = Question(text="number word", intent=Intent.UNKNOWN)
+    [_], verdict = verify_text(question, "word number " * 20, [endless])
+    assert verdict.supported == (False,)

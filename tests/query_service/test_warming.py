@@ -1,12 +1,16 @@
 """Questions asked ahead."""
 
+from collections.abc import Callable
+
 import grpc
 import pytest
 
+from query_service import warming
 from rag_client import QueryClient
+from rag_papers.persist.sessions import SessionStore
 from rag_papers.v1 import query_pb2 as pb
 from rag_papers.v1.query_pb2 import WarmCacheRequest
-from tests.query_service.query_harness import LIBRARY, PATIENCE, Service, refused, violations
+from tests.query_service.query_harness import LIBRARY, PATIENCE, Service, eventually, refused, violations
 from tests.query_service.test_single_flight import Gated, gated  # noqa: F401 - a fixture
 
 QUESTIONS = ("What is dropout?", "What is transfer learning?", "What is batch normalization?")
@@ -47,6 +51,46 @@ def test_the_questions_asked_most_often_in_sessions(library: Service) -> None:
     library.purge("answers")
     told = list(library.stub.WarmCache(WarmCacheRequest(queries=QUESTIONS[:1], most_frequent=9, days=1e-9)))
     assert [message.query for message in told] == ["", QUESTIONS[0]]
+
+
+def test_of_a_corpus_count_the_questions_asked_of_it(library: Service) -> None:
+    library.publish("other", {"volcano.txt": "A volcano is a vent of a planet."})
+    library.ask(QUESTIONS[0], session_id="-", corpus="library")
+    library.ask(QUESTIONS[1], session_id="-", corpus="other")
+    told = list(library.stub.WarmCache(WarmCacheRequest(most_frequent=9, corpus="library")))
+    assert [message.query for message in told] == ["", QUESTIONS[0]]
+    told = list(library.stub.WarmCache(WarmCacheRequest(most_frequent=9)))
+    assert len(told) == 3
+
+
+def test_a_new_version_is_warmed_by_itself_where_that_is_wanted(
+    serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(warming, "_LOOK_SECONDS", 0.01)
+    service = serve(warm_questions=2)
+    service.publish("library", LIBRARY)
+    for question, times in zip(QUESTIONS, (1, 3, 2), strict=True):
+        for _ in range(times):
+            service.ask(question, session_id="-")
+    assert service.counts()["answers"] == 3
+    service.publish("library", LIBRARY | {"volcano.txt": "A volcano is a vent of a planet."})
+    eventually(lambda: service.counts()["answers"] == 5)
+    assert [service.ask(question, corpus="library").cache.answer_hit for question in QUESTIONS] == [False, True, True]
+
+
+def test_a_version_that_cannot_be_warmed_is_reported_and_the_next_one_is(
+    serve: Callable[..., Service], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(warming, "_LOOK_SECONDS", 0.01)
+    service = serve(warm_questions=2)
+    service.publish("library", LIBRARY)
+    service.ask(QUESTIONS[0], session_id="-")
+    with monkeypatch.context() as patch:
+        patch.setattr(SessionStore, "page", lambda *_: 1 / 0)
+        service.publish("library", LIBRARY | {"volcano.txt": "A volcano is a vent of a planet."})
+        eventually(lambda: "is not warmed" in caplog.text)
+    service.publish("library", LIBRARY | {"lava.txt": "Lava is molten rock."})
+    eventually(lambda: service.counts()["answers"] >= 2)
 
 
 def test_a_question_that_fails_does_not_end_the_others(service: Service) -> None:

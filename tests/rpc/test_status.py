@@ -92,6 +92,14 @@ class TestErrorsOverTheWire:
         [retry] = details(raised, error_details_pb2.RetryInfo)
         assert retry.retry_delay.ToMilliseconds() == 1500
 
+    @pytest.mark.parametrize("reason", REASONS)
+    def test_say_so_unless_waiting_is_no_help(self, serving: Serving, reason: str) -> None:
+        raised, _ = asyncio.run(raised_by(serving, BY_REASON[reason]("what happened")))
+        retries = details(raised, error_details_pb2.RetryInfo)
+        assert [retry.retry_delay.seconds > 0 for retry in retries] == [True] * (
+            reason in ("QUEUE_FULL", "DISK_FULL", "DRAINING")
+        )
+
     def test_that_quote_a_huge_request_arrive_shortened(self, serving: Serving) -> None:
         huge = "论文" * 50_000
         sent = InvalidRequest(

@@ -5,7 +5,7 @@ import enum
 import click
 
 from rag_client.cli.text import clean
-from rag_papers.errors import InvalidRequest, QueueFull, RagError, Unreachable
+from rag_papers.errors import InvalidRequest, RagError, Unreachable
 
 
 class ExitCode(enum.IntEnum):
@@ -68,8 +68,7 @@ def give_hint(hint: str) -> None:
 
 def report(error: RagError) -> ExitCode:
     """Complains about a failed call, and returns the exit code that it stands for."""
-    wait = error.retry_after if isinstance(error, QueueFull) else 0.0
-    complain(error.message, hint_for(error.reason, wait))
+    complain(error.message, hint_for(error.reason, error.retry_after or 0.0))
     if isinstance(error, Unreachable):
         return ExitCode.UNREACHABLE
     return ExitCode.USAGE if isinstance(error, InvalidRequest) else ExitCode.FAILED

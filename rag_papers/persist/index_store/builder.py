@@ -40,6 +40,7 @@ class IndexBuilder:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._features: list[str] = []
+        self._graph_effort: int | None = None
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
 
@@ -78,21 +79,29 @@ class IndexBuilder:
 
     def write_graph(self, vectors: npt.NDArray[np.float32], on_progress: Callable[[int], None]) -> None:
         """Writes the approximate index of `vectors` (n, dim); `on_progress` is told how many of them are in it."""
-        self.write_array(VECTOR_COPIES, build_graph(vectors, self.directory / VECTOR_GRAPH, on_progress))
+        copies, self._graph_effort = build_graph(vectors, self.directory / VECTOR_GRAPH, on_progress)
+        self.write_array(VECTOR_COPIES, copies)
         self._features.append(GRAPH)
 
-    def finish(self, **fields: Any) -> Manifest:
-        """Quantizes the vectors, forces every file to the device, reads it back for its digest, writes the manifest."""
-        self._write_codes()
+    def finish(self, on_progress: Callable[[float], None] = lambda share: None, **fields: Any) -> Manifest:
+        """Quantizes the vectors, forces every file to the device, reads it back for its digest, writes the manifest.
+
+        `on_progress` is told which share of that is done, in [0, 1].
+        """
+        self._write_codes(lambda share: on_progress(share / 2))
         files: dict[str, dict[str, Any]] = {}
-        for path in sorted(self.directory.iterdir()):
+        sizes = {path: path.stat().st_size for path in sorted(self.directory.iterdir())}
+        done = 0
+        for path, size in sizes.items():
             fsync_file(path)
-            files[path.name] = {"size": path.stat().st_size, "sha256": file_sha256(path)}
-        manifest = Manifest(files=files, features=tuple(self._features), **fields)
-        write_atomic(self.directory / MANIFEST, manifest_bytes(dataclasses.asdict(manifest)))
+            files[path.name] = {"size": size, "sha256": file_sha256(path)}
+            done += size
+            on_progress(0.5 + done / sum(sizes.values()) / 2)
+        manifest = Manifest(files=files, features=tuple(self._features), graph_effort=self._graph_effort, **fields)
+        write_atomic(self.directory / MANIFEST, manifest_bytes(manifest.document()))
         return manifest
 
-    def _write_codes(self) -> None:
+    def _write_codes(self, on_progress: Callable[[float], None]) -> None:
         vectors = self.written_vectors()
         codes = self._create(VECTOR_CODES, np.int8, vectors.shape)
         scales = np.empty(len(vectors), np.float32)
@@ -100,6 +109,7 @@ class IndexBuilder:
             block = slice(start, start + _ROWS)
             quantized = quantize(vectors[block])
             codes[block], scales[block] = quantized.codes, quantized.scales
+            on_progress(start / len(vectors))
         self.write_array(VECTOR_SCALES, scales)
 
     def _create(self, name: str, dtype: type[np.generic], shape: tuple[int, ...]) -> npt.NDArray[Any]:

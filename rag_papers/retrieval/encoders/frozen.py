@@ -33,6 +33,8 @@ SETTINGS = "config.json"
 
 LARGE_SHARE = 16
 """Batches that a thread has of a group of many texts: of fewer, some would wait long for the last one."""
+_LEAST_TOKENS = 64
+"""A batch is not divided further: reading the weights takes as long as computing with them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -126,7 +128,9 @@ class FrozenEncoder:
                 for row, states in zip(batch, session.run(None, {"input_ids": ids})[0], strict=True):
                     vectors[row] = head(states)
 
-        batches = of_equal_length([len(ids) for ids in tokens], 1 if self._settings.alone else TOKENS)
+        lengths = [len(ids) for ids in tokens]
+        share = max(_LEAST_TOKENS, sum(lengths) // self._at_once)  # so that few texts are shared out too
+        batches = of_equal_length(lengths, 1 if self._settings.alone else min(TOKENS, share))
         if self._at_once > 1 and len(batches) > 1:
             list(self._threads.map(compute, reversed(batches)))  # the longest first: the threads end together
         else:

@@ -1,5 +1,5 @@
-"""Loaded by every Python process that has this directory in PYTHONPATH: lets the service and its workers die by kill -9
-at a point that a test chose, and notes every point that they come to.
+"""Loaded by every Python process that has this directory in PYTHONPATH: lets the service, its workers and their parsers
+die by kill -9 at a point that a test chose, and notes every point that they come to.
 
 A point is a line: who, what, on which file, for the how manyth time in the life of the process, and when: before it,
 after it, or amid it. The directory FAULTS holds in `armed` the point to die at, which the process that dies there
@@ -20,8 +20,11 @@ from typing import Any
 
 FOLDER = Path(os.environ["FAULTS"])
 LOG = "jobs.jsonl"
+LINES = 50
+"""After how many lines of a .jsonl file a worker comes to a point."""
 
-WHO = {"ingest_service": "service", "ingest_service.worker": "worker"}.get((sys.orig_argv[1:] or [""])[-1], "")
+MODULES = {"ingest_service": "service", "ingest_service.worker": "worker", "ingest_service.parser": "parser"}
+WHO = next((MODULES[argument] for argument in sys.orig_argv if argument in MODULES), "")
 
 
 def named(path: Any) -> str:
@@ -71,20 +74,34 @@ def around(what: str, name_of: Any, call: Any) -> Any:
     return called
 
 
-class JobLogFile(io.FileIO):
+class Torn(io.FileIO):
+    """A file that may be written in part."""
+
+    name_of_points = ""
+
     def write(self, data: Any) -> int:
-        at("write", LOG, "before")
-        if point("write", LOG, "amid"):
+        at("write", self.name_of_points, "before")
+        if point("write", self.name_of_points, "amid"):
             super().write(data[: len(data) // 2])
             die()
         written = super().write(data)
-        at("write", LOG, "after")
+        at("write", self.name_of_points, "after")
         return written
+
+
+class JobLogFile(Torn):
+    name_of_points = LOG
+
+
+class AnswersFile(Torn):
+    name_of_points = "answers"
 
 
 def opened(file: Any, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
     if mode == "a+b" and named(file) == LOG:
         return JobLogFile(file, "a+")
+    if WHO == "parser" and isinstance(file, int) and mode == "wb":
+        return AnswersFile(file, "w")
     return _open(file, mode, *args, **kwargs)
 
 
@@ -99,10 +116,10 @@ def audit(event: str, args: Any) -> None:
 
 
 def watch_worker() -> None:
-    from ingest_service import talking
+    from ingest_service import readers, talking
     from rag_papers.persist.sqlite_store import SqliteStore
 
-    put_many, send = SqliteStore.put_many, talking.send
+    put_many, send, read_lines = SqliteStore.put_many, talking.send, readers.READERS[".jsonl"]
 
     def stored(store: Any, table: Any, items: Any) -> None:
         note(f"computed {len(items)}")
@@ -119,8 +136,26 @@ def watch_worker() -> None:
         send(kind, content)
         at("send", kind, "after")
 
+    def lines(path: str, *args: Any) -> Any:
+        for number, document in enumerate(read_lines(path, *args), 1):
+            yield document
+            if number % LINES == 0:
+                at("line", named(path), "after")
+
     SqliteStore.put_many = stored  # type: ignore[method-assign]
     talking.send = sent
+    readers.READERS[".jsonl"] = lines  # type: ignore[index]
+
+
+def watch_parser() -> None:
+    import pypdfium2
+
+    class Watched(pypdfium2.PdfDocument):  # type: ignore[misc]
+        def __getitem__(self, number: int) -> Any:
+            at("page", str(number), "before")
+            return super().__getitem__(number)
+
+    pypdfium2.PdfDocument = Watched
 
 
 if WHO:
@@ -134,5 +169,4 @@ if WHO:
     os.replace = around("replace", lambda source, target: named(target), os.replace)
     shutil.rmtree = around("rmtree", lambda path, *_: named(path), shutil.rmtree)
     sys.addaudithook(audit)
-    if WHO == "worker":
-        watch_worker()
+    {"worker": watch_worker, "parser": watch_parser}.get(WHO, lambda: None)()
