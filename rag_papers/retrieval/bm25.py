@@ -22,7 +22,7 @@ import math
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -114,7 +114,7 @@ def _count(
     """The passages' lengths in terms, and their counted terms, numbered by `vocabulary`, which gives every term one."""
     lengths = array("i")
     with ThreadPoolExecutor(1) as pool:  # numpy sorts one batch while the terms of the next are looked up
-        chunks = []
+        chunks: list[Future[_Chunk]] = []
         for batch in _batches(passages, on_progress):
             size = np.array([len(terms) for terms in batch], np.int32)
             numbers = map(vocabulary.__getitem__, itertools.chain.from_iterable(batch))
@@ -178,7 +178,7 @@ def _idf(document_frequency: npt.NDArray[np.int64], count: int) -> npt.NDArray[n
     return np.where(idf > 0, idf, np.minimum(floor, positive.min()) if len(positive) else floor)
 
 
-def _starts(lengths: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _starts(lengths: Sequence[int] | npt.NDArray[np.signedinteger]) -> npt.NDArray[np.int64]:
     return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))).astype(np.int64)
 
 
