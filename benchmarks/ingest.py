@@ -140,8 +140,10 @@ def progress(directory: Path, cancels: int) -> None:
             (time.perf_counter(), job)
             for job in ingest.watch_job(ingest.start_ingest(directory, corpus="watched").job_id)
         ]
-        pauses = [after - before for (before, _), (after, _) in itertools.pairwise(heard)]
-        print(f"{len(heard)} messages, {statistics.median(pauses):.2f} s apart, at most {max(pauses):.2f} s")
+        pauses = [(after - before, job.message) for (before, job), (after, _) in itertools.pairwise(heard)]
+        longest, message = max(pauses)
+        print(f"{len(heard)} messages, {statistics.median(seconds for seconds, _ in pauses):.2f} s apart")
+        print(f"at most {longest:.2f} s, at {message!r}; {sum(seconds > 0.5 for seconds, _ in pauses)} over 0.5 s")
         told = [(when, job.remaining_seconds) for when, job in heard if job.HasField("remaining_seconds")]
         start = next(when for when, job in heard if job.passages_done)
         end = next(when for when, job in heard if job.passages_done == heard[-1][1].passages_total)

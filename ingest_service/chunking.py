@@ -15,6 +15,11 @@ MAX_PASSAGE_TOKENS = 256
 CHUNKER = f"sentences-3/{MAX_PASSAGE_TOKENS}"
 """Identity of the chunker; part of corpus_id, so changed whenever a document may give other passages."""
 
+LONGEST_PASSAGE = 1 << 14
+"""Characters of a passage, also of one that is a single token, as a tokenizer makes of what it does not know."""
+
+_COUNTED_AT_ONCE = 1 << 20  # characters: a tokenizer takes some thirty bytes of memory for each
+
 _SPACES = " \n\t\u3000"  # where a sentence that is too long is divided
 
 CountTokens = Callable[[Sequence[str]], list[int]]
@@ -47,7 +52,8 @@ def chunk(document: Document, path: str, *, max_tokens: int, count_tokens: Count
     """The passages of `document`, which lies in the file `path`.
 
     Every sentence lies in exactly one passage, and no passage has more than `max_tokens` tokens. Title and section have
-    room too, unless they would take more than a third of it. A sentence that is too long alone is divided.
+    room too, unless they would take more than a third of it. A sentence that is too long alone is divided, and what has
+    more than `LONGEST_PASSAGE` characters in any case: others take the square of its length for some of it.
     """
     window = min(max_tokens, MAX_PASSAGE_TOKENS)
     spans: list[tuple[str, Span]] = []
@@ -97,12 +103,28 @@ def _pack(text: str, section: Section, budget: int, count_tokens: CountTokens) -
     return [Span(section.start + span.start, section.start + span.end) for span in joined]
 
 
+def _counted(text: str, spans: Sequence[Span], count_tokens: CountTokens) -> list[int]:
+    """Tokens of each of the ascending `spans`."""
+    counted: list[int] = []
+    group: list[str] = []
+    begin = 0
+    for span in spans:
+        if group and span.end - begin > _COUNTED_AT_ONCE:
+            counted += count_tokens(group)
+            group = []
+        begin = begin if group else span.start
+        group.append(text[span.start : span.end])
+    return counted + count_tokens(group)
+
+
 def _fitting(text: str, spans: Sequence[Span], budget: int, count_tokens: CountTokens) -> list[tuple[Span, int]]:
-    """`spans` with their tokens, those over `budget` divided in the middle until they fit."""
-    counted = count_tokens([text[span.start : span.end] for span in spans])
+    """`spans` with their tokens, those over `budget` or `LONGEST_PASSAGE` divided in the middle until they fit."""
+    short = [span for span in spans if span.end - span.start <= LONGEST_PASSAGE]
+    counted = dict(zip(short, _counted(text, short, count_tokens), strict=True))
     found: list[tuple[Span, int]] = []
-    for span, tokens in zip(spans, counted, strict=True):
-        if tokens <= budget or span.end - span.start == 1:
+    for span in spans:
+        tokens = counted.get(span)
+        if tokens is not None and (tokens <= budget or span.end - span.start == 1):
             found.append((span, tokens))
         else:
             found += _fitting(text, _halves(text, span), budget, count_tokens)
@@ -111,14 +133,14 @@ def _fitting(text: str, spans: Sequence[Span], budget: int, count_tokens: CountT
 
 def _joined(text: str, runs: Sequence[Sequence[Span]], budget: int, count_tokens: CountTokens) -> list[Span]:
     """Each run of spans as one. Tokens of neighbours may join into more than their sum: runs over `budget` are divided
-    between two of their spans until they fit.
+    between two of their spans until they fit. So are those over `LONGEST_PASSAGE`: white space counts there as well.
     """
     whole = [Span(run[0].start, run[-1].end) for run in runs]
-    counted = count_tokens([text[span.start : span.end] for span in whole])
+    counted = _counted(text, whole, count_tokens)
     found: list[Span] = []
     for run, span, tokens in zip(runs, whole, counted, strict=True):
         middle = len(run) // 2
-        if tokens <= budget or not middle:
+        if (tokens <= budget and span.end - span.start <= LONGEST_PASSAGE) or not middle:
             found.append(span)
         else:
             found += _joined(text, [run[:middle], run[middle:]], budget, count_tokens)

@@ -17,7 +17,7 @@ from ingest_service.identity import DigestingFile
 from ingest_service.parsing import UNSETTLED, Parser
 from ingest_service.previous import Previous
 from ingest_service.readers import BY_LINE, READERS
-from ingest_service.readers.document import ByteSource, Document
+from ingest_service.readers.document import ByteSource, Document, shortened
 from ingest_service.scan import Scan, SourceFile, Stamp, open_regular, suffix_of
 from ingest_service.seen import SeenFiles
 from ingest_service.task import Report, Task
@@ -164,7 +164,8 @@ class Papers:
                     )
                 )
             else:
-                yield self._add(self._paper(document, source.path))
+                title = shortened(document.title)
+                yield self._add(self._paper(dataclasses.replace(document, title=title), source.path))
             self._progress(file.bytes_read)
 
     def _paper(self, document: Document, path: str) -> Paper:

@@ -23,13 +23,14 @@ _BEAT_SECONDS = 0.4
 class _Reporter:
     """Sends reports, at most ten a second but for the first of a stage.
 
-    A thread of its own sends what has changed, or a sign of life, more than twice a second, however long a step takes.
+    A thread of its own sends what has changed, or how long the last step has taken by now, more than twice a second.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._stage: JobStage | None = None
-        self._sent = 0.0
+        self._message = ""
+        self._told = self._sent = 0.0
         self._pending: dict[str, Any] = {}
         self._pace: Pace | None = None
         self._speed = Speed()
@@ -51,6 +52,8 @@ class _Reporter:
             self._pending |= fields | {"stage": stage, "progress": overall(stage, fraction), "message": message}
             self._pace = pace
             now = time.monotonic()
+            if message != self._message:
+                self._message, self._told = message, now
             if stage is self._stage and now - self._sent < _REPORT_SECONDS:
                 return
             self._stage = stage
@@ -64,7 +67,12 @@ class _Reporter:
     def _beat(self) -> None:
         while not self._ended.wait(_BEAT_SECONDS):
             with self._lock:
-                if not self._send():
+                if self._send():
+                    continue
+                if self._message:
+                    self._pending["message"] = f"{self._message} ({time.monotonic() - self._told:.1f} s)"
+                    self._send()
+                else:
                     send("alive", {})
 
     def _send(self) -> bool:

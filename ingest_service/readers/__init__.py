@@ -20,12 +20,12 @@ BY_LINE = frozenset((".jsonl",))
 
 _LIBRARIES: Mapping[str, tuple[str, tuple[str, ...]]] = {
     ".txt": ("text-2", ("charset-normalizer",)),
-    ".md": ("markdown-2", ("charset-normalizer",)),
-    ".jsonl": ("beir-1", ()),
+    ".md": ("markdown-3", ("charset-normalizer",)),
+    ".jsonl": ("beir-2", ()),
     ".pdf": ("pdf-3", ("pypdfium2",)),
-    ".html": ("html-1", ("lxml", "charset-normalizer")),
-    ".htm": ("html-1", ("lxml", "charset-normalizer")),
-    ".xml": ("jats-1", ("lxml",)),
+    ".html": ("html-2", ("lxml", "charset-normalizer")),
+    ".htm": ("html-2", ("lxml", "charset-normalizer")),
+    ".xml": ("jats-2", ("lxml",)),
 }
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 
 from ingest_service.readers.bibliography import bibliography
-from ingest_service.readers.document import ByteSource, Document, Section, has_text, no_text
+from ingest_service.readers.document import LONGEST_NAME, ByteSource, Document, Section, has_text, no_text
 from rag_papers.persist.index_store import FileError
 
 
@@ -34,6 +34,8 @@ def _document(place: str, line: bytes) -> Document | FileError:
         document_id = str(document_id)
     if not isinstance(document_id, str) or not document_id.strip():
         return FileError(path=place, reason="BAD_LINE", message='it has no "_id"')
+    if len(document_id) > LONGEST_NAME:
+        return FileError(path=place, reason="BAD_LINE", message=f'its "_id" has more than {LONGEST_NAME} characters')
     if not isinstance(text, str) or not isinstance(title, str | None):
         return FileError(path=place, reason="BAD_LINE", message='"text" or "title" is not a string')
     try:

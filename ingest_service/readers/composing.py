@@ -3,7 +3,7 @@
 import dataclasses
 import re
 
-from ingest_service.readers.document import PageStart, Section
+from ingest_service.readers.document import Headings, PageStart, Section
 
 _BETWEEN = "\n\n"
 _REFERENCES = re.compile(
@@ -33,7 +33,7 @@ class Composer:
     def __init__(self) -> None:
         self._parts: list[str] = []
         self._length = 0
-        self._above: list[tuple[int, str]] = []
+        self._above = Headings()
         self._sections: list[Section] = []
         self._pages: list[PageStart] = []
         self._in_references = False
@@ -41,8 +41,8 @@ class Composer:
     def heading(self, level: int, text: str, page: int = 0) -> None:
         """Begins a section inside those of lower `level`. The list of references belongs to the text, to no section."""
         self._append(text, page)
-        self._above = [*(item for item in self._above if item[0] < level), (level, text)]
-        self._in_references = any(names_references(heading) for _, heading in self._above)
+        self._above.add(level, text)
+        self._in_references = any(map(names_references, self._above.texts()))
 
     def paragraph(self, text: str, *pages: tuple[int, int]) -> None:
         """Adds a paragraph; `pages` are places in `text` at which a page begins, with its number, the first at 0."""
@@ -51,7 +51,7 @@ class Composer:
             self._turn(start + place, page)
         if self._in_references:
             return
-        heading = " > ".join(heading for _, heading in self._above)
+        heading = self._above.joined()
         if self._sections and self._sections[-1].heading == heading and self._is_last(self._sections[-1], start):
             start = self._sections.pop().start
         self._sections.append(Section(heading=heading, start=start, end=self._length))
@@ -66,7 +66,7 @@ class Composer:
 
     def top(self) -> None:
         """Ends all sections: what follows stands under no heading."""
-        self._above, self._in_references = [], False
+        self._above, self._in_references = Headings(), False
 
     def done(self) -> Composition:
         """All of it."""

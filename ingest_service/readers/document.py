@@ -9,6 +9,9 @@ from ingest_service.readers.bibliography import UNKNOWN, Bibliography
 from ingest_service.readers.encoding import Decoded, decode
 from rag_papers.persist.index_store import FileError
 
+LONGEST_NAME = 500
+"""Characters of a title, of the headings above a section together, and of the id of a document."""
+
 _TEXT = re.compile(r"[^\s\ufeff]")
 
 
@@ -20,6 +23,25 @@ class Section:
     """Joined by " > "; empty if there are none."""
     start: int
     end: int
+
+
+class Headings:
+    """The headings above a stretch of text."""
+
+    def __init__(self) -> None:
+        self._above: list[tuple[int, str]] = []
+
+    def add(self, level: int, text: str) -> None:
+        """Begins what stands under `text`, inside those of lower `level`."""
+        self._above = [*(item for item in self._above if item[0] < level), (level, shortened(text))]
+
+    def texts(self) -> list[str]:
+        """All of them, the outermost first."""
+        return [text for _, text in self._above]
+
+    def joined(self) -> str:
+        """As `Section` has them."""
+        return shortened(" > ".join(self.texts()))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -66,6 +88,11 @@ class Reader(Protocol):
 
         Nothing larger than `limit` bytes, a file or a line as the format has it, is read at once.
         """
+
+
+def shortened(name: str) -> str:
+    """A title or headings as every passage carries them: without end, they would swell the index beyond all measure."""
+    return name if len(name) <= LONGEST_NAME else name[:LONGEST_NAME].rstrip() + "…"
 
 
 def read_bytes(path: str, file: ByteSource, limit: int) -> bytes | FileError:

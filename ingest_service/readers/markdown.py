@@ -9,11 +9,20 @@ from pathlib import PurePosixPath
 
 from ingest_service.readers import front_matter
 from ingest_service.readers.bibliography import bibliography, line
-from ingest_service.readers.document import ByteSource, Document, Section, has_text, no_text, read_text, reading_noted
+from ingest_service.readers.document import (
+    ByteSource,
+    Document,
+    Headings,
+    Section,
+    has_text,
+    no_text,
+    read_text,
+    reading_noted,
+)
 from rag_papers.persist.index_store import FileError
 
 _LINE = re.compile(r"[^\n]*\n?")
-_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*?)(?:[ \t]+#+)?[ \t\r]*$")
+_HEADING = re.compile(r" {0,3}(#{1,6})[ \t]+(.*)")
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})(.*)$")
 
 
@@ -42,13 +51,13 @@ def read(path: str, file: ByteSource, limit: int) -> Iterator[Document | FileErr
 
 
 def _sections(text: str, body: int, title: str) -> tuple[str, tuple[Section, ...]]:
-    above: list[tuple[int, str]] = []
+    above = Headings()
     found: list[Section] = []
     start, fence = body, ""
 
     def close(end: int) -> None:
         if has_text(text, start, end):
-            found.append(Section(heading=" > ".join(heading for _, heading in above), start=start, end=end))
+            found.append(Section(heading=above.joined(), start=start, end=end))
 
     for row in _LINE.finditer(text, body):
         content = row.group().removesuffix("\n").removeprefix("\ufeff")
@@ -60,10 +69,17 @@ def _sections(text: str, body: int, title: str) -> tuple[str, tuple[Section, ...
         if heading is None:
             continue
         close(row.start())
-        start, level = row.end(), len(heading[1])
-        if level == 1 and title in ("", heading[2]) and not found:
-            title = heading[2]
+        start, level, name = row.end(), len(heading[1]), _without_closing_marks(heading[2])
+        if level == 1 and title in ("", name) and not found:
+            title = name
         else:
-            above = [*(item for item in above if item[0] < level), (level, heading[2])]
+            above.add(level, name)
     close(len(text))
     return title, tuple(found)
+
+
+def _without_closing_marks(heading: str) -> str:
+    # By hand: what a regular expression takes for this grows with the square of the spaces in a line.
+    heading = heading.rstrip(" \t\r")
+    name = heading.rstrip("#")
+    return name.rstrip(" \t") if not name or name[-1] in " \t" else heading

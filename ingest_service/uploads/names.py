@@ -17,7 +17,8 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 def checked(file: File) -> File:
     """The header with its path in Unicode NFC. Raises InvalidRequest, which names every bad field at once."""
-    path = unicodedata.normalize("NFC", file.path)
+    # Cut where it is too long anyway: the time that composing takes grows with the square of the marks.
+    path = unicodedata.normalize("NFC", file.path[: MAX_PATH_BYTES + 1])
     violations: dict[str, str] = {}
     if why := _objection(path):
         violations["file.path"] = f"{path[:80]!r} {why}"

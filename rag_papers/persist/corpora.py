@@ -66,7 +66,7 @@ class Corpus:
 
 def named(corpora: Mapping[str, Corpus], name: str) -> Corpus:
     """The corpus `name`, which may be in any Unicode form. Raises CorpusNotFound."""
-    name = unicodedata.normalize("NFC", name)
+    name = _composed(name)
     if name not in corpora:
         names = ", ".join(sorted(corpora)[:_SHOWN]) + (", ..." if len(corpora) > _SHOWN else "")
         raise CorpusNotFound(f"there is no corpus {name[:64]!r}; there are: {names or 'none'}", corpus=name[:64])
@@ -97,7 +97,7 @@ def select(corpora: Mapping[str, Corpus], name: str, corpus_id: str) -> tuple[Co
 
 def valid_name(name: str) -> str:
     """`name` in Unicode NFC. Raises InvalidRequest if it cannot name a corpus."""
-    name = unicodedata.normalize("NFC", name)
+    name = _composed(name)
     if not _NAME.fullmatch(name) or name.endswith((" ", ".")) or len(name.encode()) > _MAX_NAME_BYTES:
         raise InvalidRequest(
             violations={
@@ -106,6 +106,11 @@ def valid_name(name: str) -> str:
             }
         )
     return name
+
+
+def _composed(name: str) -> str:
+    """`name` in Unicode NFC; what is too long anyway is cut, for the time this takes grows with the square of marks."""
+    return unicodedata.normalize("NFC", name[: _MAX_NAME_BYTES + 1])
 
 
 def name_of_directory(directory: Path) -> str:

@@ -1,50 +1,71 @@
-"""The approximate index of vectors: a graph of near neighbours (HNSW: Malkov & Yashunin, 2018), by usearch.
+"""The approximate index of vectors: a graph of near neighbours (HNSW: Malkov & Yashunin, 2018), by faiss.
 
 It holds the vectors as signed bytes, scaled by one factor. Sums of products of bytes are exact, so that the graph is
 the same on every processor; one thread inserts in the order of position, so that it is the same in every run. Of equal
 vectors the first alone is in the graph: many copies would be each other's only neighbours, and the rest out of reach.
 
-usearch is imported when it is needed, and not before: torch, imported after it, never ends tracing a model.
+How many candidates a search must keep to miss little (the effort: ef in the paper) depends on the vectors, and not on
+their number alone. So it is found out when a graph is built, with questions made of the vectors themselves.
+
+faiss is imported when it is needed: most indexes have no graph.
 """
 
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-GRAPH = "usearch-1"
+GRAPH = "faiss-hnsw-1"
 """Identity of the graph: of the library's file and the parameters below; part of the ids of indexes that have one."""
+EFFORTS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
+"""Those that are tried, ascending."""
 
 _CONNECTIVITY = 16
 _EXPANSION_ADD = 128
-_EXPANSION_SEARCH = 100
 _LARGEST = 127
 _BLOCK = 4096  # vectors that are inserted in one call: bounds the memory, and the time between two reports
+_QUESTIONS = 256
+_BEST = 10
+_RECALL = 0.995  # of the best of a question, that other ones find 0.99; the effort is the least that reaches it
+
+Rows = npt.NDArray[np.float32]
+Positions = npt.NDArray[np.int64]
 
 
-def build_graph(
-    vectors: npt.NDArray[np.float32], path: Path, on_progress: Callable[[int], None]
-) -> npt.NDArray[np.int64]:
-    """Writes the graph of `vectors` (n, dim) to `path`; equal vectors give equal bytes.
+class Built(NamedTuple):
+    """What goes with a graph's file."""
 
-    Returns the vectors that are not in it, (c, 2), ascending: the position of the one that stands for it, its own.
+    copies: Positions
+    """(c, 2), ascending: for each vector that is not in the graph the position of the one that is, and its own."""
+    effort: int
+    """One of EFFORTS."""
+
+
+def build_graph(vectors: Rows, path: Path, on_progress: Callable[[int], None]) -> Built:
+    """Writes the graph of `vectors` (n, dim) to `path`; equal vectors give equal bytes and an equal effort.
+
     `on_progress` is told how many vectors are done.
     """
-    from usearch.index import Index
+    import faiss
 
+    faiss.omp_set_num_threads(1)
     count, dim = vectors.shape
     blocks = [slice(start, start + _BLOCK) for start in range(0, count, _BLOCK)]
     # One factor for all: of the products, which are sums over whole rows, it leaves the order as it is.
     largest = max((float(np.abs(vectors[block]).max()) for block in blocks), default=0.0)
-    index = Index(ndim=dim, metric="ip", dtype="i8", connectivity=_CONNECTIVITY, expansion_add=_EXPANSION_ADD)
+    kind = faiss.ScalarQuantizer.QT_8bit_direct_signed
+    index = faiss.IndexHNSWSQ(dim, kind, _CONNECTIVITY, faiss.METRIC_INNER_PRODUCT)
+    index.hnsw.efConstruction = _EXPANSION_ADD
+    index.train(np.zeros((1, dim), np.float32))  # there is nothing to be learnt, but faiss insists
     firsts: dict[bytes, int] = {}
     copies: list[tuple[int, int]] = []
     for block in blocks:
-        rows = _bytes(vectors[block], largest)
+        rows = _whole(vectors[block], largest)
         fresh = []
-        for place, row in enumerate(rows):
+        for place, row in enumerate(rows.astype(np.int8)):
             position = block.start + place
             first = firsts.setdefault(hashlib.blake2b(row, digest_size=16).digest(), position)
             if first == position:
@@ -52,46 +73,94 @@ def build_graph(
             else:
                 copies.append((first, position))
         if fresh:
-            index.add(block.start + np.array(fresh), rows[fresh], threads=1)
+            index.add(rows[fresh])
         on_progress(block.start + len(rows))
-    index.save(path)
-    return np.array(sorted(copies), np.int64).reshape(-1, 2)
+    faiss.write_index(index, str(path))
+    built = Built(np.array(sorted(copies), np.int64).reshape(-1, 2), EFFORTS[0])
+    return built._replace(effort=_least_effort(index, vectors, largest, built))
+
+
+def _least_effort(index: Any, vectors: Rows, largest: float, built: Built) -> int:
+    """The least effort with which `index` finds _RECALL of the _BEST best for questions made of `vectors`.
+
+    A question is a vector and half of another one, of any other kind: such have about the cosines with their neighbours
+    that questions have with passages, and are as hard to find neighbours for (measured in benchmarks/RESULTS.md).
+    Everything is counted in bytes, whose sums are exact, so that the effort is the same on every processor.
+    """
+    present = np.setdiff1d(np.arange(len(vectors)), built.copies[:, 1])
+    if len(present) <= EFFORTS[0]:
+        return EFFORTS[0]
+    ones = vectors[present[np.linspace(0, len(present) - 1, _QUESTIONS, dtype=np.int64)]]
+    mixed = ones + np.roll(ones, _QUESTIONS // 2, axis=0) / 2
+    questions = np.stack([_whole(row, float(np.abs(row).max())) for row in mixed])
+    kth = _kth_best(questions, vectors, largest, built.copies[:, 1])
+    effort = 0
+    for effort in EFFORTS:
+        products, _ = index.search(questions, _BEST, params=_parameters(effort))
+        if np.count_nonzero(products >= kth[:, None]) >= _RECALL * products.size:
+            break
+    return effort
+
+
+def _kth_best(questions: Rows, vectors: Rows, largest: float, copies: Positions) -> Rows:
+    """For each of `questions` its _BEST-th largest product with a vector that is no copy, in bytes."""
+    best = np.full((len(questions), _BEST), -np.inf, np.float32)
+    for start in range(0, len(vectors), _BLOCK):
+        products = questions @ _whole(vectors[start : start + _BLOCK], largest).T
+        products[:, copies[(copies >= start) & (copies < start + _BLOCK)] - start] = -np.inf
+        best = np.partition(np.concatenate([best, products], axis=1), -_BEST, axis=1)[:, -_BEST:]
+    return best[:, 0]
 
 
 class Graph:
-    """An opened graph. Searches of one graph must not overlap."""
+    """An opened graph. Safe to use from several threads."""
 
-    def __init__(self, data: memoryview, copies: npt.NDArray[np.int64]) -> None:
-        """Maps what `build_graph` wrote and returned, without reading it whole. Raises ValueError if usearch cannot.
+    def __init__(self, data: memoryview, built: Built) -> None:
+        """Maps what `build_graph` wrote, without reading it whole. Raises ValueError if faiss cannot.
 
-        `data` must be verified: usearch follows the numbers in it wherever they lead.
+        `data` must be verified: faiss follows the numbers in it wherever they lead.
         """
-        from usearch.index import Index
+        import faiss
 
-        self._copies = copies
-        self._data = data  # usearch keeps no reference
+        self._copies, self.effort = built
+        self._data = np.frombuffer(data, np.uint8)  # faiss keeps no reference
         try:
-            # Passages are their own keys, and nobody looks one up.
-            index = Index.restore(data, view=True, expansion_search=_EXPANSION_SEARCH, enable_key_lookups=False)
+            reader = faiss.ZeroCopyIOReader(faiss.swig_ptr(self._data), self._data.size)
+            index = faiss.read_index(reader)
         except RuntimeError as error:
             raise ValueError(str(error)) from error
-        if index is None:
-            raise ValueError("it is no graph")
+        if not isinstance(index, faiss.IndexHNSWSQ):
+            raise ValueError(f"it is a {type(index).__name__}")
         self._index = index
+        own = np.sort(self._copies[:, 1])
+        self._copies_before = own - np.arange(len(own))
 
     @property
     def shape(self) -> tuple[int, int]:
         """How many vectors of how many numbers it was built of."""
-        return len(self._index) + len(self._copies), int(self._index.ndim)
+        return self._index.ntotal + len(self._copies), int(self._index.d)
 
-    def nearest(self, query: npt.NDArray[np.float32], count: int) -> npt.NDArray[np.int64]:
-        """Positions of `count` vectors that are about the nearest to `query` (dim,), and of their copies."""
-        found = self._index.search(_bytes(query, float(np.abs(query).max())), count, threads=1)
-        keys = np.asarray(found.keys, np.int64)
-        begins, ends = (np.searchsorted(self._copies[:, 0], keys, side) for side in ("left", "right"))
+    def nearest(self, query: Rows, count: int) -> Positions:
+        """Positions of `count` vectors that are about the nearest to `query` (dim,), and of their copies.
+
+        Of the ten nearest few are missing: 0.005 on average over the questions that `effort` was measured with.
+        """
+        whole = _whole(query, float(np.abs(query).max()))
+        _, found = self._index.search(whole[None], count, params=_parameters(max(self.effort, count)))
+        numbers = found[0][found[0] >= 0]  # fewer, if it holds no more
+        # It counts the vectors without the copies that lie before them.
+        firsts = numbers + np.searchsorted(self._copies_before, numbers, side="right")
+        begins, ends = (np.searchsorted(self._copies[:, 0], firsts, side) for side in ("left", "right"))
         runs = [self._copies[begins[place] : ends[place], 1] for place in np.flatnonzero(begins < ends)]
-        return np.concatenate([keys, *runs])
+        return np.concatenate([firsts, *runs])
 
 
-def _bytes(vectors: npt.NDArray[np.float32], largest: float) -> npt.NDArray[np.int8]:
-    return np.asarray(np.rint(vectors * (_LARGEST / (largest or 1.0))), np.int8)
+def _parameters(effort: int) -> Any:
+    import faiss
+
+    return faiss.SearchParametersHNSW(efSearch=effort)
+
+
+def _whole(vectors: Rows, largest: float) -> Rows:
+    """`vectors` scaled and rounded to whole numbers that fit signed bytes."""
+    return np.asarray(np.rint(vectors * (_LARGEST / (largest or 1.0))), np.float32)

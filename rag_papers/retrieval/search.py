@@ -16,8 +16,8 @@ from rag_papers.retrieval.top import reaching, top
 from rag_papers.retrieval.vectors import VectorSearch
 
 _DELTA = 1.0  # of BM25+, which takes the place of BM25 beside the vectors; that which its authors propose
-_NEIGHBOURS = 100  # that the graph is asked for, or so many times top_k:
-_NEIGHBOURS_TIMES_K = 4
+_NEIGHBOURS_TIMES_K = 3  # times top_k neighbours are asked for: their order by bytes is not quite that by cosines
+_BESIDE_WORDS = 100  # and beside words that many: what else may be among the best depends on the farthest of them
 _SHARE = 10  # candidates of more than one passage in so many: then a coarse look at all costs no more
 
 Positions = npt.NDArray[np.int64]
@@ -102,7 +102,7 @@ def _candidates(
     So its fused score has a bound, and those whose bound reaches the k-th best score found so far are candidates too.
     (The threshold algorithm: Fagin, Lotem & Naor, "Optimal Aggregation Algorithms for Middleware", 2001.)
     """
-    count = max(_NEIGHBOURS, _NEIGHBOURS_TIMES_K * top_k)
+    count = max(_NEIGHBOURS_TIMES_K * top_k, _BESIDE_WORDS if lexical is not None else 0)
     neighbours = np.sort(vectors.nearest(vector, count))
     if lexical is None:
         return neighbours if len(neighbours) >= min(top_k, len(vectors)) else None

@@ -24,7 +24,6 @@ class VectorSearch:
         self._graph: Graph | None = None
         quantized_search = QuantizedSearch(quantized)
         self._compare = Gatherer(quantized_search.cosines, most=max(1, _MOST_BYTES // max(1, 4 * len(rows))))
-        self._find = Gatherer(self._neighbours, most=64)
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -76,11 +75,8 @@ class VectorSearch:
 
         By the graph, so that some may be missing.
         """
-        return self._find((query, min(count, len(self._rows))))
-
-    def _neighbours(self, wanted: list[tuple[Rows, int]]) -> list[npt.NDArray[np.int64]]:
         assert self._graph is not None
-        return [self._graph.nearest(query, count) for query, count in wanted]
+        return self._graph.nearest(query, min(count, len(self._rows)))
 
 
 def _sums(products: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

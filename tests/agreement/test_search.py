@@ -99,9 +99,9 @@ def linked(tmp_path_factory: pytest.TempPathFactory) -> Index:
     """An index with a graph."""
     index = index_of(12_000, 7, distinct=11_000)
     path = tmp_path_factory.mktemp("linked") / "graph"
-    copies = build_graph(index.rows, path, lambda done: None)
+    built = build_graph(index.rows, path, lambda done: None)
     with path.open("rb") as file:
-        index.vector_search.use(Graph(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), copies))
+        index.vector_search.use(Graph(memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)), built))
     return index
 
 

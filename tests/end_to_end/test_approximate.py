@@ -20,7 +20,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
 def test_it_is_built_published_verified_and_answers_as_exact_search_does(pair: Pair) -> None:
     index = pair.json("ingest", SAMPLE, "--corpus", "papers")["result"]["index"]
     assert int(index["passage_count"]) > 10
-    assert "vectors.usearch" in index["checksums"]
+    assert "vectors.faiss" in index["checksums"]
     assert pair.run("index", "verify", "--corpus", "papers").returncode == 0
     for query in ("dropout", "attention without recurrence", "how are word vectors trained?"):
         found = pair.json("search", query, "--vector-weight", "1", "--bm25-weight", "0.5")

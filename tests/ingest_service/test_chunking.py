@@ -1,3 +1,4 @@
+import dataclasses
 import io
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -7,9 +8,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ingest_service.chunking import MAX_PASSAGE_TOKENS, CountTokens, chunk, embedding_text
+from ingest_service import chunking
+from ingest_service.chunking import LONGEST_PASSAGE, MAX_PASSAGE_TOKENS, CountTokens, chunk, embedding_text
 from ingest_service.readers import markdown, text
-from ingest_service.readers.document import Document
+from ingest_service.readers.document import Document, Section
 from rag_papers.persist.index_store import PassageRecord
 from rag_papers.retrieval.encoders import open_encoder
 from rag_papers.retrieval.sentences import sentences
@@ -74,6 +76,7 @@ def check(document: Document, max_tokens: int, count_tokens: CountTokens) -> lis
         assert data[passage.start_byte : passage.end_byte].decode() == passage.text
         (tokens,) = count_tokens([passage.text])
         assert tokens <= window or len(passage.text) == 1
+        assert len(passage.text) <= LONGEST_PASSAGE
 
     ranges = [(p.start_byte, p.end_byte) for p in passages]
     in_sections = "".join(document.text[section.start : section.end] for section in document.sections)
@@ -92,7 +95,7 @@ def check(document: Document, max_tokens: int, count_tokens: CountTokens) -> lis
         budget = window - header if header <= window // 3 else window
         spans = sentences(body)
         for span, tokens in zip(spans, count_tokens([body[s.start : s.end] for s in spans]), strict=True):
-            if tokens <= budget:  # a whole sentence in one passage
+            if tokens <= budget and span.end - span.start <= LONGEST_PASSAGE:  # a whole sentence in one passage
                 start, end = (places[section.start + place] for place in span)
                 holder = own[bisect_right(own, start, key=lambda p: p.start_byte) - 1]
                 assert holder.start_byte <= start < end <= holder.end_byte, body[span.start : span.end]
@@ -182,3 +185,30 @@ def test_with_the_real_tokenizer_nothing_is_lost_and_nothing_too_long() -> None:
                     assert whole <= encoder.max_tokens
 
     holds()
+
+
+@pytest.mark.parametrize("unit", ["x", "e\u0315\u0300", " \u200b", "x" + " " * 5000])
+def test_no_passage_is_long_in_characters_however_few_its_tokens(unit: str) -> None:
+    content = f"Before. {unit * (100_000 // len(unit))}. After."
+    text = dataclasses.replace(paper("x"), text=content, sections=(Section(heading="", start=0, end=len(content)),))
+    passages = check(text, 256, lambda texts: [1] * len(texts))
+    assert "".join("".join(p.text for p in passages).split()) == "".join(content.split())
+
+
+def test_a_tokenizer_never_gets_much_text_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chunking, "_COUNTED_AT_ONCE", 1000)
+    monkeypatch.setattr(chunking, "LONGEST_PASSAGE", 500)
+    sizes = []
+
+    def counting(texts: Sequence[str]) -> list[int]:
+        sizes.append(sum(map(len, texts)))
+        return words(texts)
+
+    text = "A sentence of six words here. " * 300 + "word " * 2000 + "ends. " + "Another one. " * 200
+    document = dataclasses.replace(paper("x"), text=text, sections=(Section(heading="", start=0, end=len(text)),))
+    passages = chunk(document, "a", max_tokens=60, count_tokens=counting)
+    assert max(sizes) <= 1000
+    assert len(passages) < 120
+    shown = " ".join(passage.text for passage in passages)
+    assert shown.split() == text.split()
+    assert max(words([passage.text for passage in passages])) <= 60

@@ -148,6 +148,30 @@ def test_a_file_that_a_limit_stopped_is_read_again_and_makes_another_version(
     assert second.result.index.corpus_id != first.result.index.corpus_id
 
 
+def test_names_without_end_do_not_swell_the_index(tmp_path: Path) -> None:
+    name = "without end " * 10_000
+    body = "A sentence of the text, which is not long at all. " * 4000
+    papers = write(
+        tmp_path / "papers",
+        {
+            "a.md": f"# {name}\n## {name}\n{body}\n## {name}\n### {name}\n{body}",
+            "b.html": f"<title>{name}</title><h1>{name}</h1><h2>{name}</h2><p>{body}</p>",
+            "c.xml": ARTICLE.replace("<article-title>", f"<article-title>{name}"),
+            "d.jsonl": json.dumps({"_id": "d", "title": name, "text": body}),
+            "e.jsonl": json.dumps({"_id": name, "title": "", "text": body}),
+        },
+    )
+    data = Data(path=tmp_path / "data")
+    files = data.files(data.ingest(papers))
+    passages = [PassageRecord(**json.loads(line)) for line in files["passages.jsonl"].splitlines()]
+    assert {passage.document_id for passage in passages} == {"a.md", "b.html", "c.xml", "d"}
+    assert max(len(passage.title) for passage in passages) <= 501
+    assert max(len(passage.section) for passage in passages) <= 501
+    failure = json.loads(files["failures.jsonl"])
+    assert (failure["path"], failure["reason"]) == ("e.jsonl:1", "BAD_LINE")
+    assert len(failure["message"]) < 100
+
+
 def test_more_failed_files_than_allowed_fail_the_job(service: Service, root: Path) -> None:
     papers = write(
         root / "papers", {"a.txt": "Text.", "b.txt": b"\xff", "c.pdf": "no", "d.xml": "<feed/>", "e.md": "x"}

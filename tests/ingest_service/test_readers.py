@@ -117,6 +117,14 @@ def test_a_mark_that_belongs_to_a_heading_stays_in_it(heading: str) -> None:
     assert document("a.md", f"# {heading}\ntext\n").title == heading
 
 
+def test_a_line_of_spaces_is_read_in_no_time() -> None:
+    spaces = " " * 1_000_000
+    data = f"# The{spaces}title {spaces}##{spaces}\ntext\n".encode()
+    (found,) = READERS[".md"]("a.md", io.BytesIO(data), len(data))
+    assert isinstance(found, Document)
+    assert found.title == f"The{spaces}title"
+
+
 @pytest.mark.parametrize("line", ["#hashtag", "####### seven", "    # code", "\\# escaped", "a # b"])
 def test_what_only_looks_like_a_heading_is_text(line: str) -> None:
     assert sections(f"{line}\ntext\n") == [("", f"{line}\ntext".strip())]

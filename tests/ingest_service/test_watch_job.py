@@ -1,4 +1,5 @@
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from itertools import islice, pairwise
@@ -58,6 +59,17 @@ def test_an_idle_watch_repeats_the_job_as_a_heartbeat(serve: Serve, papers: Path
         until(lambda: len({next(stream).job.revision for _ in range(3)}) == 1, "heartbeats of an unchanged job")
         service.cancel(job)
         assert [message.job for message in stream][-1].state == rpb.JOB_STATE_CANCELLED
+
+
+def test_a_step_that_takes_long_is_told_to_go_on(serve: Serve, papers: Path) -> None:
+    service = serve(heartbeat_seconds=600)
+    with service.held():
+        job = service.standing(service.start(papers))
+        messages = (message.job.message for message in service.watch(job))
+        waits = list(islice((found for message in messages if (found := re.fullmatch(r"(.+) \((.+) s\)", message))), 3))
+        service.cancel(job)
+    assert len({wait[1] for wait in waits}) == 1
+    assert 0.0 < float(waits[0][2]) < float(waits[1][2]) < float(waits[2][2])
 
 
 def test_a_watch_goes_on_after_the_revision_that_was_seen(serve: Serve, papers: Path) -> None:

@@ -51,13 +51,13 @@ def flip(path: Path, position: int) -> None:
 
 def test_it_is_in_the_manifest_with_a_feature_of_its_own(index: Path) -> None:
     manifest = verify(index)
-    assert manifest.features == ("usearch-1",)
+    assert manifest.features == ("faiss-hnsw-1",)
     assert {VECTOR_GRAPH, VECTOR_COPIES} <= manifest.files.keys()
 
 
 def test_a_reader_that_does_not_know_the_feature_refuses(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest_module, "FEATURES", {})
-    with pytest.raises(FormatUnsupported, match="usearch-1"):
+    with pytest.raises(FormatUnsupported, match="faiss-hnsw-1"):
         OpenIndex(index)
 
 

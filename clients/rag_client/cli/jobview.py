@@ -42,9 +42,9 @@ def phase(job: "Job") -> str:
 
 
 def passages(job: "Job") -> str:
-    """How far the embedding has come, how fast it is and how long it takes; empty before there is anything to embed."""
-    if not job.passages_total:
-        return ""
+    """How far the embedding has come, how fast it is and how long it takes; before it begins, what the service says."""
+    if not job.passages_done:
+        return clean(job.message)
     parts = [f"{job.passages_done}/{counted(job.passages_total, 'passage', 'passages')}"]
     if job.HasField("passages_per_second"):
         parts.append(f"{job.passages_per_second:.{0 if job.passages_per_second >= 10 else 1}f}/s")

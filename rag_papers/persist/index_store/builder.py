@@ -40,6 +40,7 @@ class IndexBuilder:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._features: list[str] = []
+        self._graph_effort: int | None = None
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir(parents=True)
 
@@ -78,7 +79,8 @@ class IndexBuilder:
 
     def write_graph(self, vectors: npt.NDArray[np.float32], on_progress: Callable[[int], None]) -> None:
         """Writes the approximate index of `vectors` (n, dim); `on_progress` is told how many of them are in it."""
-        self.write_array(VECTOR_COPIES, build_graph(vectors, self.directory / VECTOR_GRAPH, on_progress))
+        copies, self._graph_effort = build_graph(vectors, self.directory / VECTOR_GRAPH, on_progress)
+        self.write_array(VECTOR_COPIES, copies)
         self._features.append(GRAPH)
 
     def finish(self, on_progress: Callable[[float], None] = lambda share: None, **fields: Any) -> Manifest:
@@ -95,8 +97,8 @@ class IndexBuilder:
             files[path.name] = {"size": size, "sha256": file_sha256(path)}
             done += size
             on_progress(0.5 + done / sum(sizes.values()) / 2)
-        manifest = Manifest(files=files, features=tuple(self._features), **fields)
-        write_atomic(self.directory / MANIFEST, manifest_bytes(dataclasses.asdict(manifest)))
+        manifest = Manifest(files=files, features=tuple(self._features), graph_effort=self._graph_effort, **fields)
+        write_atomic(self.directory / MANIFEST, manifest_bytes(manifest.document()))
         return manifest
 
     def _write_codes(self, on_progress: Callable[[float], None]) -> None:

@@ -14,7 +14,7 @@ DOCUMENT_DIGESTS = "documents.digests.npy"
 VECTORS = "vectors.npy"
 VECTOR_CODES = "vectors.codes.npy"
 VECTOR_SCALES = "vectors.scales.npy"
-VECTOR_GRAPH = "vectors.usearch"
+VECTOR_GRAPH = "vectors.faiss"
 VECTOR_COPIES = "vectors.copies.npy"
 
 POSTINGS_TYPES = {

@@ -21,7 +21,7 @@ from rag_papers.persist.index_store.files import (
     damaged,
     missing,
 )
-from rag_papers.retrieval.graph import GRAPH
+from rag_papers.retrieval.graph import EFFORTS, GRAPH
 
 FORMAT = 3
 """Version of the directory's layout."""
@@ -45,6 +45,12 @@ class Manifest:
     """By name: {"size": bytes, "sha256": lower-case hex}."""
     format: int = FORMAT
     features: tuple[str, ...] = ()
+    graph_effort: int | None = None
+    """With a graph alone: how many candidates its searches keep."""
+
+    def document(self) -> dict[str, Any]:
+        """Its fields as the file has them, without the checksum."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
 
     @property
     def size_bytes(self) -> int:
@@ -131,6 +137,8 @@ def read_manifest(directory: Path, corpus_id: str = "") -> Manifest:
         raise damaged(path, "a size is no number or a digest no text")
     if absent := REQUIRED.union(*(FEATURES[feature] for feature in manifest.features)) - manifest.files.keys():
         raise damaged(path, f"it does not name {', '.join(sorted(absent))}")
+    if (GRAPH in manifest.features) != (manifest.graph_effort in EFFORTS):
+        raise damaged(path, f"the effort of its graph is {manifest.graph_effort}")
     if manifest.corpus_id != (corpus_id or directory.name):
         raise damaged(path, f"it belongs to index {manifest.corpus_id}")
     return manifest

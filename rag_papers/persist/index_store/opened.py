@@ -31,7 +31,7 @@ from rag_papers.persist.index_store.manifest import read_manifest
 from rag_papers.persist.index_store.records import DocumentRecord, PassageRecord, parsed
 from rag_papers.retrieval.bm25 import Bm25, Postings
 from rag_papers.retrieval.filtering import LAST_YEAR, Documents, Filter
-from rag_papers.retrieval.graph import GRAPH, Graph
+from rag_papers.retrieval.graph import GRAPH, Built, Graph
 from rag_papers.retrieval.quantization import Quantized
 from rag_papers.retrieval.vectors import VectorSearch
 
@@ -93,9 +93,10 @@ class OpenIndex:
             raise damaged(path, "its SHA-256 differs from the manifest's")
         if copies.shape[1:] != (2,) or (len(copies) and not 0 <= copies.min() <= copies.max() < len(self.vectors)):
             raise damaged(self.directory / VECTOR_COPIES, "it names passages that do not exist")
+        assert self.manifest.graph_effort is not None  # as there is a graph
         try:
-            graph = Graph(memoryview(mapped), copies)
-        except ValueError as error:  # what was published, but not by a usearch that this one understands
+            graph = Graph(memoryview(mapped), Built(copies, self.manifest.graph_effort))
+        except ValueError as error:  # what was published, but not by a faiss that this one understands
             raise FormatUnsupported(
                 f"{path.name} of index {self.corpus_id} cannot be read: {error}; ingest the corpus again",
                 corpus_id=self.corpus_id,

@@ -1,7 +1,6 @@
 """Freezing in a process of its own.
 
-What freezing loads, torch before all, is gone when it ends; and nothing that was loaded before disturbs it, as usearch
-does, whose C++ runtime makes torch trace for ever.
+What freezing loads, torch before all, is gone when it ends, and nothing that was loaded before disturbs it.
 """
 
 import contextlib
