@@ -1,11 +1,13 @@
 """What every process of the service does: it reads a task from stdin, reports on stdout, ends with the service."""
 
+import contextlib
 import json
 import logging
 import os
 import sys
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, BinaryIO
 
 from ingest_service.task import line
@@ -14,18 +16,31 @@ from rag_papers.persist.index_store import disk_full_is_an_error_of_ours
 
 logger = logging.getLogger(__name__)
 
+_NICENESS = 10  # whoever asks a question does not wait for an ingest on the same machine
+
 _reports: BinaryIO = sys.stdout.buffer
 
 
 def begin() -> dict[str, Any]:
-    """The task. From here on the process ends when the service does, and what libraries print goes to stderr."""
+    """The task. From here on the process ends when the service does, and what libraries print goes to stderr.
+
+    It yields the processor to what is not as nice.
+    """
     global _reports
+    _be_nice()
     _reports = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s worker %(message)s")
     task: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
     threading.Thread(target=_end_with_the_service, daemon=True).start()
     return task
+
+
+def _be_nice() -> None:
+    os.nice(_NICENESS)
+    # Where Linux schedules sessions as groups, and this process has a session of its own, what counts is the group's.
+    with contextlib.suppress(OSError):
+        Path("/proc/self/autogroup").write_text(str(_NICENESS))
 
 
 def send(kind: str, content: Any) -> None:

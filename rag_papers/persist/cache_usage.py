@@ -39,36 +39,31 @@ class Noted:
     def __init__(self) -> None:
         self.hits = 0
         self.misses = 0
-        self._at: dict[bytes, float] = {}
-        self._batches: list[tuple[Collection[bytes], float]] = []  # to be put into the dictionary by who saves
-        self._waiting = 0
-
-    def hit(self, key: bytes, now: float) -> None:
-        """One entry was read."""
-        self.hits += 1
-        if len(self._at) < _MAX_ACCESSED:
-            self._at[key] = now
+        self._accessed: dict[bytes, float] = {}
+        self._reads: list[tuple[Collection[bytes], float]] = []  # put into the dictionary when that is asked for
+        self._keys = 0
 
     def read(self, found: Collection[bytes], misses: int, now: float) -> None:
         """The entries `found` were read."""
         self.hits += len(found)
         self.misses += misses
-        self._batches.append((found, now))
-        self._waiting += len(found)
-        if self._waiting > _MAX_ACCESSED:
+        if found:
+            self._reads.append((found, now))
+        self._keys += len(found)
+        if self._keys > _MAX_ACCESSED:
             self._unpack()
 
     def take_accessed(self) -> dict[bytes, float]:
         """When entries were read last, seconds since the epoch, by key; forgets it."""
         self._unpack()
-        taken, self._at = self._at, {}
+        taken, self._accessed = self._accessed, {}
         return taken
 
     def _unpack(self) -> None:
-        for found, now in self._batches:
-            if len(self._at) < _MAX_ACCESSED:
-                self._at.update(dict.fromkeys(found, now))
-        self._batches, self._waiting = [], 0
+        for found, now in self._reads:
+            if len(self._accessed) < _MAX_ACCESSED:
+                self._accessed.update(dict.fromkeys(found, now))
+        self._reads, self._keys = [], 0
 
 
 class Usage:
@@ -95,14 +90,6 @@ class Usage:
                 self._timer.daemon = True
                 self._timer.start()
 
-    def hit(self, table: CacheTable, key: bytes, now: float) -> None:
-        """As `read`, of one entry that was there."""
-        with self._lock:
-            if self._is_timed and self._process == os.getpid():
-                self._unsaved[table].hit(key, now)
-                return
-        self.read(table, (key,), 0, now)
-
     def count(self, table: CacheTable, **counts: int) -> None:
         """Adds to the counts of this process: puts, evictions, expired."""
         with self._lock:
@@ -124,12 +111,12 @@ class Usage:
     def take_accessed(self, table: CacheTable) -> dict[bytes, float]:
         """When entries of `table` were read last, which then counts as saved."""
         with self._lock:
-            return self._unsaved[table].take_accessed()
+            return self._unsaved[table].take_accessed() if table in self._unsaved else {}
 
     def counters(self, table: CacheTable) -> Counters:
         """Of this process, since its start."""
         with self._lock:
-            noted = self._unsaved[table]
+            noted = self._unsaved.get(table, Noted())
             return Counters(**(self._counts[table] + Counter(hits=noted.hits, misses=noted.misses)))
 
     def close(self) -> None:

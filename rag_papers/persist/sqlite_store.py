@@ -197,7 +197,7 @@ class SqliteStore:
         ttl = self._of(table).ttl_seconds
         if entry is None or (ttl is not None and entry.created <= now - ttl):
             return None
-        self._usage.hit(table, key, now)
+        self._usage.read(table, (key,), 0, now)
         return entry
 
     def _of(self, table: CacheTable) -> TableLimits:

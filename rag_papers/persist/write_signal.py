@@ -1,4 +1,4 @@
-"""A signal that a database was written to, between processes, seen by the others at the price of a memory access."""
+"""A signal that something was written, between processes, seen by the others at the price of a memory access."""
 
 import contextlib
 import logging
@@ -17,7 +17,7 @@ class WriteSignal:
 
     Each signal is a number that never was there before: there is nothing to count, so that no two writers need to agree
     on a count, and nothing that a writer which dies could leave half done. Where the file cannot be mapped there is no
-    value, and whoever depends on it has to ask the database.
+    value, and whoever depends on it has to look at what may have been written.
     """
 
     def __init__(self, path: Path) -> None:

@@ -38,6 +38,7 @@ def test_a_running_job_is_cancelled_with_its_worker_and_leaves_nothing(service: 
         job = service.start(papers)
         service.standing(job)
         worker = service.worker()
+        assert os.getpriority(os.PRIO_PROCESS, worker) > os.getpriority(os.PRIO_PROCESS, service.pid)
         assert service.staged() == [f"{job.job_id}.1"]
         assert service.cancel(job).state in (rpb.JOB_STATE_RUNNING, rpb.JOB_STATE_CANCELLED)
         ended = service.end(job)
