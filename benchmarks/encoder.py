@@ -1,28 +1,32 @@
-"""Embedding against sentence-transformers on the same weights, both sides in one run, alternately.
+"""Embedding against sentence-transformers on the same weights, both sides in one process, in turn.
 
-    python benchmarks/encoder.py SCIFACT_DIRECTORY [--abstracts N] [--texts N] [--queries N] [--starts N]
+    python benchmarks/encoder.py query
+    python benchmarks/encoder.py abstracts SCIFACT_DIRECTORY [--texts N]
+    python benchmarks/encoder.py mixed SCIFACT_DIRECTORY [--texts N]
 
-Prints medians and ratios: one query; abstracts; a mixture with duplicates; the start of QueryService to its first
-answer, with its memory; queries that come at once.
+`abstracts` and `mixed` go through their texts in slices, each side in turn, and print a line a slice: what one slice
+measures of the machine, it measures for both. sentence-transformers has the threads, and with abstracts the batch, at
+which it is fastest here and now. Before each turn comes a rest, as queries come. What a caller of QueryService sees,
+`benchmarks/encoder_service.py` measures.
 """
 
 import argparse
+import itertools
 import json
+import math
 import os
 import random
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from services import running_services
+from quiet import Neighbours
 
-from rag_client import QueryClient
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.preparing import prepare
 from rag_papers.retrieval.encoders import SentenceTransformerEncoder, open_encoder
@@ -30,57 +34,50 @@ from rag_papers.retrieval.encoders.frozen import FrozenEncoder, cores
 
 NAME = "all-MiniLM-L6-v2"
 BATCHES = (4, 8, 16, 32, 64)
-QUERY = "how do residual connections help gradients in deep networks today"
-REFERENCE = """
-import resource, sys, time
-from sentence_transformers import SentenceTransformer
-model = SentenceTransformer(sys.argv[1], local_files_only=True)
-model.encode([sys.argv[2]])
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-"""
+QUERY = "how do residual connections help gradients in deep networks"  # 12 tokens with the marks of the model
 
-Side = Callable[[], object]
+_REST = 0.05
+"""Seconds in which the threads of the other side, which spin for a while after their work, go to sleep."""
+
+Side = Callable[[Sequence[str]], np.ndarray]
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The objects of a JSON lines file."""
-    return [json.loads(line) for line in path.read_text().splitlines()]
+class Race:
+    """Sides that do the same work in turn, in a new order each time."""
 
+    def __init__(self, sides: Mapping[str, Side]) -> None:
+        self._sides = sides
+        self._neighbours = Neighbours()
+        self._times: dict[str, list[float]] = {name: [] for name in sides}
+        self._processor: dict[str, list[float]] = {name: [] for name in sides}
 
-def compare(title: str, sides: Mapping[str, Side], rounds: int) -> None:
-    """Runs the sides in turn, in a new order each round; prints medians of time and of processor time, and what the
-    others take of the last one's. On a busy machine the latter holds, where nobody waits in a loop for another thread.
-    """
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    processor: dict[str, list[float]] = {name: [] for name in sides}
-    for _ in range(rounds):
-        for name in random.sample(list(sides), len(sides)):
+    def run(self, texts: Sequence[str]) -> dict[str, np.ndarray]:
+        """What each side makes of texts."""
+        made = {}
+        for name in random.sample(list(self._sides), len(self._sides)):
+            time.sleep(_REST)
             start, used = time.perf_counter(), time.process_time()
-            sides[name]()
-            times[name].append(time.perf_counter() - start)
-            processor[name].append(time.process_time() - used)
-    report(title, {name: statistics.median(measured) for name, measured in times.items()})
-    report(f"{title}, processor", {name: statistics.median(measured) for name, measured in processor.items()})
+            made[name] = self._sides[name](texts)
+            self._times[name].append(time.perf_counter() - start)
+            self._processor[name].append(time.process_time() - used)
+        return made
+
+    def print(self, title: str) -> None:
+        """Sums and medians of each side, and what it takes of the first one."""
+        for kind, measured in (("time", self._times), ("processor", self._processor)):
+            first, *_ = measured.values()
+            for name, each in measured.items():
+                median = statistics.median(side / ours for ours, side in zip(first, each, strict=True))
+                print(
+                    f"{title}, {kind}, {name}: {sum(each):.2f} s in all ({sum(each) / sum(first):.2f} x), "
+                    f"median {statistics.median(each) * 1000:.2f} ms ({median:.2f} x)",
+                    flush=True,
+                )
+        print(f"{title}: others kept {self._neighbours.cores():.2f} cores busy", flush=True)
 
 
-def report(title: str, medians: Mapping[str, float]) -> None:
-    *_, last = medians.values()
-    shown = "; ".join(f"{name} {value * 1000:.2f} ms ({last / value:.2f} x)" for name, value in medians.items())
-    print(f"{title}: {shown}", flush=True)
-
-
-def best(reference: SentenceTransformerEncoder, texts: Sequence[str], sizes: Sequence[int]) -> tuple[int, int]:
-    """The batch size and the number of threads at which sentence-transformers is fastest here and now."""
-    speeds = {}
-    for threads in range(1, cores() + 1):
-        for size in sizes:
-            start = time.perf_counter()
-            plain(reference, texts, size, threads)
-            speeds[size, threads] = time.perf_counter() - start
-    return min(speeds, key=lambda setting: speeds[setting])
-
-
-def plain(reference: SentenceTransformerEncoder, texts: Sequence[str], size: int, threads: int) -> np.ndarray:
+def theirs(reference: SentenceTransformerEncoder, texts: Sequence[str], size: int, threads: int) -> np.ndarray:
+    """sentence-transformers' own way with many texts."""
     import torch
 
     torch.set_num_threads(threads)
@@ -89,115 +86,97 @@ def plain(reference: SentenceTransformerEncoder, texts: Sequence[str], size: int
     )
 
 
-def computing(options: argparse.Namespace, directory: Path, reference: SentenceTransformerEncoder) -> None:
-    one = FrozenEncoder(directory, name=NAME, identity=reference.identity)
-    many = FrozenEncoder(directory, name=NAME, identity=reference.identity, at_once=cores())
-    documents = read_lines(options.directory / "corpus.jsonl")
-    abstracts = [f"{row['title']}\n{row['text']}" for row in documents][: options.abstracts]
-    queries = [row["text"] for row in read_lines(options.directory / "queries.jsonl")]
-    for encoder in (one, many, reference):
-        encoder.encode([QUERY])
-    _, threads = best(reference, [QUERY], [1] * 5)
-    compare(
-        f"one query of 12 tokens, sentence-transformers with {threads} threads",
-        {"ours": lambda: one.encode([QUERY]), "sentence-transformers": lambda: plain(reference, [QUERY], 1, threads)},
-        options.queries,
-    )
-    size, threads = best(reference, abstracts[:32], BATCHES)
-    made: dict[str, np.ndarray] = {}
-    compare(
-        f"{len(abstracts)} abstracts, sentence-transformers at batches of {size} with {threads} threads",
-        {
-            "ours": lambda: made.update(ours=many.encode(abstracts)),
-            "sentence-transformers": lambda: made.update(reference=plain(reference, abstracts, size, threads)),
-        },
-        options.rounds,
-    )
-    cosines = (made["ours"].astype(np.float64) * made["reference"]).sum(axis=1)
-    print(f"least cosine over {len(abstracts)} abstracts: {cosines.min():.7f}")
-    dice = random.Random(0)
-    different = [dice.choice(abstracts if number % 2 else queries) + f" {number}" for number in range(options.texts)]
-    mixed = different[: options.texts * 4 // 5]
-    mixed += dice.choices(mixed, k=options.texts - len(mixed))
-    dice.shuffle(mixed)
-    compare(
-        f"{len(mixed)} short and long texts, 20 % duplicates",
-        {
-            "ours": lambda: many.encode(mixed),
-            "sentence-transformers": lambda: plain(reference, mixed, 32, threads),
-        },
-        options.rounds,
-    )
+def best(reference: SentenceTransformerEncoder, texts: Sequence[str], sizes: Sequence[int]) -> tuple[int, int]:
+    """The batch size and the number of threads at which sentence-transformers is fastest, of three tries."""
+    times: dict[tuple[int, int], float] = {}
+    for _ in range(3):
+        for setting in itertools.product(sizes, range(1, cores() + 1)):
+            start = time.perf_counter()
+            theirs(reference, texts, *setting)
+            times[setting] = min(times.get(setting, math.inf), time.perf_counter() - start)
+    return min(times, key=lambda setting: times[setting])
 
 
-def starting(options: argparse.Namespace, data: Path, model: str) -> None:
-    """QueryService from its start to its first answer that no cache knows, against the library alone."""
-    times: dict[str, list[float]] = {"ours": [], "sentence-transformers": []}
-    memory: dict[str, list[float]] = {"ours": [], "sentence-transformers": []}
-    for number in range(options.starts):
-        start = time.perf_counter()
-        command = [sys.executable, "-m", "query_service", "--data-dir", str(data), "--query-address", "127.0.0.1:0"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as service:
-            assert service.stdout
-            address = service.stdout.readline().split()[-1]
-            with QueryClient(address) as query:
-                query.search(f"{QUERY} {number}", use_cache=False)
-            times["ours"].append(time.perf_counter() - start)
-            memory["ours"].append(resident(service.pid))
-            service.terminate()
-        start = time.perf_counter()
-        done = subprocess.run(
-            [sys.executable, "-c", REFERENCE, model, QUERY], capture_output=True, text=True, check=True
-        )
-        times["sentence-transformers"].append(time.perf_counter() - start)
-        memory["sentence-transformers"].append(float(done.stdout) / 1024)
-    report("process start to the first answer", {name: statistics.median(each) for name, each in times.items()})
-    shown = {name: statistics.median(each) for name, each in memory.items()}
-    print("; ".join(f"{name} {each:.0f} MiB" for name, each in shown.items()), flush=True)
+def race_of(ours: FrozenEncoder, reference: SentenceTransformerEncoder, setting: tuple[int, int]) -> Race:
+    size, threads = setting
+    print(f"sentence-transformers at batches of {size} with {threads} threads", flush=True)
+    return Race({"ours": ours.encode, "sentence-transformers": partial(theirs, reference, size=size, threads=threads)})
 
 
-def resident(process: int) -> float:
-    """Most memory that a process has had, MiB."""
-    lines = Path(f"/proc/{process}/status").read_text().splitlines()
-    return next(float(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+def one(rounds: int, ours: FrozenEncoder, reference: SentenceTransformerEncoder) -> None:
+    """One query, again and again, with each number of threads that sentence-transformers may have."""
+    sides: dict[str, Side] = {"ours": ours.encode}
+    for threads in range(1, cores() + 1):
+        sides[f"sentence-transformers, threads: {threads}"] = partial(theirs, reference, size=1, threads=threads)
+    race = Race(sides)
+    for _ in range(rounds):
+        race.run([QUERY])
+    race.print("one query of 12 tokens")
 
 
-def together(query: QueryClient, rounds: int) -> None:
-    """16 searches at once against one after the other, over gRPC, past the caches."""
+def many(texts: Sequence[str], slice_: int, race: Race) -> None:
+    """All `texts`, a slice at a time."""
+    least = 1.0
+    for start in range(0, len(texts), slice_):
+        part = texts[start : start + slice_]
+        made = race.run(part)
+        least = min(least, np.vecdot(*(each.astype(np.float64) for each in made.values())).min())
+        race.print(f"{start + len(part)} of {len(texts)} texts")
+    print(f"least cosine between the sides over {len(texts)} texts: {least:.8f}", flush=True)
 
-    def one(text: str) -> None:
-        query.search(text, use_cache=False, vector_weight=1.0, bm25_weight=0.0)
 
-    texts = [f"{QUERY} {number}" for number in range(16)]
-    one(QUERY)
-    with ThreadPoolExecutor(16) as pool:
-        compare(
-            "16 queries over gRPC",
-            {"at once": lambda: list(pool.map(one, texts)), "one by one": lambda: [one(text) for text in texts]},
-            rounds,
-        )
+def read(path: Path) -> list[dict[str, Any]]:
+    """The objects of a JSON lines file."""
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def abstracts_of(directory: Path) -> list[str]:
+    return [f"{row['title']}\n{row['text']}" for row in read(directory / "corpus.jsonl")]
+
+
+def mixed_texts(directory: Path, count: int, slice_: int) -> list[str]:
+    """Queries and abstracts, half each, a fifth of every slice twice."""
+    dice, abstracts = random.Random(0), abstracts_of(directory)
+    queries = [row["text"] for row in read(directory / "queries.jsonl")]
+    mixed: list[str] = []
+    while len(mixed) < count:
+        length = min(slice_, count - len(mixed))
+        part = [
+            dice.choice(abstracts if row % 2 else queries) + f" {len(mixed) + row}" for row in range(length * 4 // 5)
+        ]
+        part += dice.choices(part, k=length - len(part))
+        dice.shuffle(part)
+        mixed += part
+    return mixed
 
 
 def main(options: argparse.Namespace) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
-    sample = Path(__file__).parents[1] / "data" / "corpus"
     reference = open_encoder(NAME)
     assert isinstance(reference, SentenceTransformerEncoder)
-    with running_services() as services:
-        job = services.ingest.ingest(sample, corpus="sample", model_name=NAME)
-        assert job.HasField("result"), job
-        together(services.query, options.rounds * 5)
-        starting(options, services.data, str(reference.files.path))
-        store = ModelStore(services.data / "models")
-        computing(options, prepare(store, reference).model.directory, reference)
+    with TemporaryDirectory() as models:
+        directory = prepare(ModelStore(Path(models)), reference).model.directory
+        ours = FrozenEncoder(directory, name=NAME, identity=reference.identity)
+        ours.encode([QUERY])
+        reference.encode([QUERY])
+        match options.work:
+            case "query":
+                one(options.rounds, ours, reference)
+            case "abstracts":
+                texts = abstracts_of(options.directory)[: options.texts]
+                many(texts, options.slice, race_of(ours, reference, best(reference, texts[:24], BATCHES)))
+            case "mixed":
+                texts = mixed_texts(options.directory, options.texts, options.slice)
+                many(texts, options.slice, race_of(ours, reference, best(reference, texts[:64], [32])))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Embedding against sentence-transformers.")
-    parser.add_argument("directory", type=Path, help="a collection in BEIR layout")
-    parser.add_argument("--abstracts", type=int, default=5183)
-    parser.add_argument("--texts", type=int, default=10_000)
-    parser.add_argument("--queries", type=int, default=200, help="repetitions of the single query")
-    parser.add_argument("--rounds", type=int, default=3, help="repetitions of the long ones")
-    parser.add_argument("--starts", type=int, default=5)
+    works = parser.add_subparsers(dest="work", required=True)
+    works.add_parser("query", help="one query").add_argument("--rounds", type=int, default=300)
+    for name, default in (("abstracts", 5183), ("mixed", 10_000)):
+        work = works.add_parser(name)
+        work.add_argument("directory", type=Path, help="a collection in BEIR layout")
+        work.add_argument("--texts", type=int, default=default)
+        work.add_argument("--slice", type=int, default=650, help="texts that each side does in one turn")
     main(parser.parse_args())

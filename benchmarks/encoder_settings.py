@@ -1,28 +1,86 @@
-"""How a frozen model is best run: tokens of a batch, and several batches at once or one with all threads.
+"""How onnxruntime is best run: threads that share a batch, or a thread a batch.
 
     python benchmarks/encoder_settings.py SCIFACT_DIRECTORY [--abstracts N] [--rounds N]
 
-Prints medians of time and of processor time, the settings in turn.
+The settings in turn: one query of 12 tokens after a rest, as queries come, and right after another; and abstracts in
+batches of one length. Prints quartiles of the query's time, and medians of the abstracts'.
 """
 
 import argparse
-import itertools
 import json
 import os
 import random
 import statistics
 import time
 from collections import defaultdict
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+from encoder import NAME, QUERY
+from onnxruntime import InferenceSession, SessionOptions
+from quiet import Neighbours
+from tokenizers import Tokenizer
+
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.preparing import prepare
-from rag_papers.retrieval.encoders import SentenceTransformerEncoder, frozen, open_encoder
+from rag_papers.retrieval.encoders import SentenceTransformerEncoder, open_encoder
+from rag_papers.retrieval.encoders.batching import of_equal_length
+from rag_papers.retrieval.encoders.frozen import GRAPH, TOKENIZER, cores
 
-NAME = "all-MiniLM-L6-v2"
+REST = 0.05
+SPIN = "session.intra_op.spin_duration_us"
+SETTINGS = {
+    "one thread": (1, {}),
+    "all threads, which sleep": (cores(), {SPIN: "0"}),
+    "all threads, which spin for 20 us": (cores(), {SPIN: "20"}),
+    "all threads, which spin": (cores(), {}),
+    "all threads, which spin until the query is done": (cores(), {"session.force_spinning_stop": "1"}),
+}
 BUDGETS = (128, 256, 512, 1024)
+
+
+def opened(directory: Path, setting: str) -> InferenceSession:
+    threads, entries = SETTINGS[setting]
+    options = SessionOptions()
+    options.intra_op_num_threads = threads
+    options.enable_mem_pattern = False
+    for key, value in entries.items():
+        options.add_session_config_entry(key, value)
+    return InferenceSession(str(directory / GRAPH), options, providers=["CPUExecutionProvider"])
+
+
+def queries(sessions: dict[str, InferenceSession], ids: Sequence[int], rounds: int) -> None:
+    batch = np.array([ids], np.int64)
+    for rest in (REST, 0.0):
+        for setting, session in sessions.items():
+            times = []
+            for _ in range(rounds):
+                time.sleep(rest)
+                start = time.perf_counter()
+                session.run(None, {"input_ids": batch})
+                times.append((time.perf_counter() - start) * 1000)
+            shown = " / ".join(f"{quartile:.2f}" for quartile in statistics.quantiles(times, n=4))
+            print(f"one query {'after a rest' if rest else 'after another'}, {setting}: {shown} ms", flush=True)
+            time.sleep(2 * REST)
+
+
+def many(sessions: dict[str, InferenceSession], texts: Sequence[Sequence[int]], rounds: int) -> None:
+    lengths, times = [len(ids) for ids in texts], defaultdict(list)
+    settings = [(at_once, budget) for at_once in (1, cores()) for budget in BUDGETS]
+    for _ in range(rounds):
+        for at_once, budget in random.sample(settings, len(settings)):
+            session = sessions["one thread" if at_once > 1 else "all threads, which spin for 20 us"]
+            batches = [np.array([texts[row] for row in batch]) for batch in of_equal_length(lengths, budget)]
+            start = time.perf_counter()
+            with ThreadPoolExecutor(at_once) as pool:
+                list(pool.map(session.run, [None] * len(batches), [{"input_ids": ids} for ids in batches]))
+            times[at_once, budget].append(time.perf_counter() - start)
+    for (at_once, budget), each in sorted(times.items()):
+        print(f"{at_once} batches of {budget} tokens at once: {statistics.median(each):.2f} s", flush=True)
 
 
 def main(options: argparse.Namespace) -> None:
@@ -31,33 +89,22 @@ def main(options: argparse.Namespace) -> None:
     abstracts = [f"{row['title']}\n{row['text']}" for row in islice(documents, options.abstracts)]
     reference = open_encoder(NAME)
     assert isinstance(reference, SentenceTransformerEncoder)
-    times, processor = defaultdict(list), defaultdict(list)
     with TemporaryDirectory() as models:
         directory = prepare(ModelStore(Path(models)), reference).model.directory
-        encoders = {
-            at_once: frozen.FrozenEncoder(directory, name=NAME, identity=reference.identity, at_once=at_once)
-            for at_once in {1, frozen.cores()}
-        }
-        for encoder in encoders.values():
-            encoder.encode(abstracts[:1])
-        settings = list(itertools.product(encoders, BUDGETS))
-        for _ in range(options.rounds):
-            for at_once, budget in random.sample(settings, len(settings)):
-                frozen.TOKENS = budget
-                start, used = time.perf_counter(), time.process_time()
-                encoders[at_once].encode(abstracts)
-                times[at_once, budget].append(time.perf_counter() - start)
-                processor[at_once, budget].append(time.process_time() - used)
-    for at_once, budget in settings:
-        print(
-            f"{at_once} batches of {budget} tokens at once: {statistics.median(times[at_once, budget]):.2f} s, "
-            f"processor {statistics.median(processor[at_once, budget]):.2f} s"
-        )
+        tokenizer = Tokenizer.from_file(str(directory / TOKENIZER))
+        tokenizer.no_padding()
+        tokenizer.enable_truncation(256)
+        sessions = {setting: opened(directory, setting) for setting in SETTINGS}
+        neighbours = Neighbours()
+        queries(sessions, tokenizer.encode(QUERY).ids, options.queries)
+        many(sessions, [encoding.ids for encoding in tokenizer.encode_batch(abstracts)], options.rounds)
+        print(f"others kept {neighbours.cores():.2f} cores busy")
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="How a frozen model is best run.")
+    parser = argparse.ArgumentParser(description="How onnxruntime is best run.")
     parser.add_argument("directory", type=Path, help="a collection in BEIR layout")
     parser.add_argument("--abstracts", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--queries", type=int, default=60, help="repetitions of the query")
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions of the abstracts")
     main(parser.parse_args())

@@ -25,10 +25,10 @@ from rag_client.evaluation.retrieval import evaluate
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.preparing import prepare
 from rag_papers.retrieval.encoders import PRECISIONS, SentenceTransformerEncoder, open_encoder
-from rag_papers.retrieval.encoders.frozen import FrozenEncoder, cores
+from rag_papers.retrieval.encoders.frozen import FrozenEncoder
 
 NAME = "all-MiniLM-L6-v2"
-QUERY = "how do residual connections help gradients in deep networks today"
+QUERY = "how do residual connections help gradients in deep networks"
 ROUNDS = 5
 
 
@@ -53,19 +53,18 @@ def quality(directory: Path, split: str | None) -> None:
 
 def speed(abstracts: Sequence[str], models: Path) -> None:
     """Both precisions in turn: many texts, and one query."""
-    many, one, times, processor = {}, {}, defaultdict(list), defaultdict(list)
+    encoders, times, processor = {}, defaultdict(list), defaultdict(list)
     for precision in PRECISIONS:
         reference = open_encoder(NAME, precision=precision)
         assert isinstance(reference, SentenceTransformerEncoder)
         directory = prepare(ModelStore(models), reference).model.directory
-        many[precision] = FrozenEncoder(directory, name=NAME, identity=reference.identity, at_once=cores())
-        one[precision] = FrozenEncoder(directory, name=NAME, identity=reference.identity)
+        encoders[precision] = FrozenEncoder(directory, name=NAME, identity=reference.identity)
     for _ in range(ROUNDS):
         for precision in random.sample(PRECISIONS, len(PRECISIONS)):
-            for encoder, texts, repetitions in ((many, abstracts, 1), (one, [QUERY], 20)):
+            for texts, repetitions in ((abstracts, 1), ([QUERY], 20)):
                 for _ in range(repetitions):
                     start, used = time.perf_counter(), time.process_time()
-                    encoder[precision].encode(texts)
+                    encoders[precision].encode(texts)
                     times[precision, len(texts)].append(time.perf_counter() - start)
                     processor[precision, len(texts)].append(time.process_time() - used)
     for (precision, count), measured in sorted(times.items()):

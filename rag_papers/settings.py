@@ -212,7 +212,7 @@ class Settings:
         low=0,
         high=1,
     )
-    query_threads: int = _setting(4, "questions worked on at once", unit="threads", low=1)
+    query_threads: int = _setting(16, "questions worked on at once", unit="threads", low=1)
     drain_seconds: float = _setting(10.0, "how long calls in flight may take at shutdown", unit="seconds", low=0)
     log_level: str = _setting("INFO", "DEBUG, INFO, WARNING or ERROR", check=_log_level)
 

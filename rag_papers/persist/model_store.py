@@ -19,7 +19,7 @@ from rag_papers.persist.hashing import file_sha256
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 2
+FORMAT = 3
 """Version of the directory's layout; a frozen model of another one is prepared again."""
 MANIFEST = "manifest.json"
 _STAGING = ".staging"

@@ -10,7 +10,7 @@ from rag_papers.persist.model_store import FrozenModel, ModelFacts, ModelStore
 from rag_papers.retrieval.encoders import FP32, Encoder, SentenceTransformerEncoder, gpu
 from rag_papers.retrieval.encoders.freezing import NotFreezable
 from rag_papers.retrieval.encoders.freezing_process import freeze_apart
-from rag_papers.retrieval.encoders.frozen import FrozenEncoder, cores
+from rag_papers.retrieval.encoders.frozen import LARGE_SHARE, FrozenEncoder
 from rag_papers.retrieval.models import ModelFiles
 
 logger = logging.getLogger(__name__)
@@ -45,7 +45,7 @@ def frozen(store: ModelStore, identity: str, name: str) -> FrozenEncoder:
     """The encoder, for many texts, of a model that has been frozen. Raises ModelUnavailable if it has not, or is
     damaged.
     """
-    return FrozenEncoder(store.verified(identity).directory, name=name, identity=identity, at_once=cores())
+    return FrozenEncoder(store.verified(identity).directory, name=name, identity=identity, share=LARGE_SHARE)
 
 
 def fastest(

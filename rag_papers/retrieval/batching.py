@@ -36,10 +36,11 @@ class Gatherer(Generic[In, Out]):
         if not call.done:  # it is this caller's turn to run
             with self._lock:
                 batch = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
-            try:
-                self._run(batch)
-            finally:
-                self._hand_over()
+            self._run(batch)
+            self._hand_over()  # before those that have their outcome wake: the next batch should not wait for them
+            for served in batch:
+                served.done = True
+                served.woken.set()
         if call.error is not None:
             raise call.error
         return call.outcome
@@ -55,9 +56,6 @@ class Gatherer(Generic[In, Out]):
             else:
                 for call in batch:
                     call.error = error
-        for call in batch:
-            call.done = True
-            call.woken.set()
 
     def _hand_over(self) -> None:
         with self._lock:

@@ -22,6 +22,7 @@ import math
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +32,7 @@ K1 = 1.5
 B = 0.75
 EPSILON = 0.25
 
-_CHUNK_TOKENS = 1 << 20  # terms that are counted together: bounds the memory beyond the postings themselves
+_CHUNK_TOKENS = 1 << 19  # terms that are counted together: bounds the memory beyond the postings themselves
 _REMEMBERED_TERMS = 1 << 12  # whose places in the postings are kept at hand
 
 
@@ -58,7 +59,7 @@ class _Chunk(NamedTuple):
 
     terms: npt.NDArray[np.int32]
     """Those that occur, each once."""
-    runs: npt.NDArray[np.int64]
+    runs: npt.NDArray[np.int32]
     """How many passages hold each of them."""
     first: int
     """Position of the first passage."""
@@ -111,33 +112,38 @@ def _count(
     passages: Iterable[Sequence[str]], vocabulary: Mapping[str, int], on_progress: Callable[[int], None] | None
 ) -> tuple[npt.NDArray[np.float64], list[_Chunk]]:
     """The passages' lengths in terms, and their counted terms, numbered by `vocabulary`, which gives every term one."""
-    chunks: list[_Chunk] = []
     lengths = array("i")
-    for batch in _batches(passages, on_progress):
-        size = np.array([len(terms) for terms in batch], np.int32)
-        numbers = map(vocabulary.__getitem__, itertools.chain.from_iterable(batch))
-        # Term and passage as one number: sorted, equal ones are neighbours. Half the width sorts in half the time.
-        pairs = np.fromiter(numbers, np.uint64, int(size.sum()))
-        pairs *= np.uint64(len(batch))
-        pairs += np.repeat(np.arange(len(batch), dtype=np.uint64), size)
-        if len(vocabulary) * len(batch) <= 1 << 32:
-            pairs = pairs.astype(np.uint32)
-        pairs.sort()
-        begins = np.flatnonzero(np.diff(pairs, prepend=~pairs[:1]))
-        term, place = np.divmod(pairs[begins], pairs.dtype.type(len(batch)))
-        frequencies = np.diff(begins, append=len(pairs))
-        starts = np.flatnonzero(np.diff(term, prepend=~term[:1]))
-        chunks.append(
-            _Chunk(
-                terms=term[starts].astype(np.int32),
-                runs=np.diff(starts, append=len(term)),
-                first=len(lengths),
-                passages=_narrow(place, len(batch)),
-                frequencies=_narrow(frequencies, int(frequencies.max(initial=0))),
-            )
-        )
-        lengths.frombytes(size.tobytes())
-    return np.array(lengths, np.float64), chunks
+    with ThreadPoolExecutor(1) as pool:  # numpy sorts one batch while the terms of the next are looked up
+        chunks: list[Future[_Chunk]] = []
+        for batch in _batches(passages, on_progress):
+            size = np.array([len(terms) for terms in batch], np.int32)
+            numbers = map(vocabulary.__getitem__, itertools.chain.from_iterable(batch))
+            found = np.fromiter(numbers, np.uint64, int(size.sum()))
+            if len(chunks) > 1:
+                chunks[-2].result()  # so that no more than two batches are on their way
+            chunks.append(pool.submit(_chunk, found, size, len(lengths), len(vocabulary)))
+            lengths.frombytes(size.tobytes())
+        return np.array(lengths, np.float64), [chunk.result() for chunk in chunks]
+
+
+def _chunk(pairs: npt.NDArray[np.uint64], size: npt.NDArray[np.int32], first: int, vocabulary_size: int) -> _Chunk:
+    """Counts the terms, given by number, of passages of `size` terms each; overwrites `pairs`."""
+    # Term and passage as one number: sorted, equal ones are neighbours. Half the width sorts in half the time.
+    pairs *= np.uint64(len(size))
+    pairs += np.repeat(np.arange(len(size), dtype=np.uint64), size)
+    narrow = pairs.astype(np.uint32) if vocabulary_size * len(size) <= 1 << 32 else pairs
+    narrow.sort()
+    begins = np.flatnonzero(np.diff(narrow, prepend=~narrow[:1]))
+    term, place = np.divmod(narrow[begins], narrow.dtype.type(len(size)))
+    frequencies = np.diff(begins, append=len(narrow))
+    starts = np.flatnonzero(np.diff(term, prepend=~term[:1]))
+    return _Chunk(
+        terms=term[starts].astype(np.int32),
+        runs=np.diff(starts, append=len(term)).astype(np.int32),
+        first=first,
+        passages=_narrow(place, len(size)),
+        frequencies=_narrow(frequencies, int(frequencies.max(initial=0))),
+    )
 
 
 def _narrow(numbers: npt.NDArray[np.integer], largest: int) -> npt.NDArray[np.unsignedinteger]:
@@ -172,7 +178,7 @@ def _idf(document_frequency: npt.NDArray[np.int64], count: int) -> npt.NDArray[n
     return np.where(idf > 0, idf, np.minimum(floor, positive.min()) if len(positive) else floor)
 
 
-def _starts(lengths: Sequence[int] | npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _starts(lengths: Sequence[int] | npt.NDArray[np.signedinteger]) -> npt.NDArray[np.int64]:
     return np.concatenate(([0], np.cumsum(lengths, dtype=np.int64))).astype(np.int64)
 
 

@@ -79,7 +79,18 @@ def _prompted(path: Path) -> Path:
     return make(path, "mean", prompts=True, normalize=True)
 
 
-KINDS: dict[str, Callable[[Path], Path]] = {"cls": _cls, "max": _max, "dense": _dense, "prompted": _prompted}
+def _causal(path: Path) -> Path:
+    change_json(make(path, "mean") / "config.json", is_decoder=True)
+    return path / "model"
+
+
+KINDS: dict[str, Callable[[Path], Path]] = {
+    "cls": _cls,
+    "max": _max,
+    "dense": _dense,
+    "prompted": _prompted,
+    "causal": _causal,
+}
 
 
 @pytest.fixture(scope="module", params=[*KINDS, "real", "real in int8"])
@@ -119,6 +130,12 @@ def test_vectors_are_those_of_the_reference(model: Model) -> None:
     assert (vectors.shape, vectors.dtype) == ((len(texts), model.reference.dim), np.float32)
     assert (vectors.astype(np.float64) * expected).sum(axis=1).min() >= LEAST_COSINE[model.asked.precision]
     np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-6)
+
+
+def test_attention_is_one_step_where_nothing_but_texts_enters_it(small: Model, tmp_path: Path) -> None:
+    causal = Model(str(_causal(tmp_path)), tmp_path)
+    assert b"MultiHeadAttention" in (small.directory / GRAPH).read_bytes()
+    assert b"MultiHeadAttention" not in (causal.directory / GRAPH).read_bytes()
 
 
 def test_facts_are_those_of_the_reference(model: Model) -> None:

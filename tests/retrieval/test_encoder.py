@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from rag_papers.errors import ModelUnavailable
 from rag_papers.retrieval.encoders import HashingEncoder, open_encoder
 from rag_papers.retrieval.encoders.batching import by_length, by_tokens, of_equal_length
+from rag_papers.retrieval.encoders.frozen import cores
 
 TEXTS = ["Attention is all you need.", "深度学习", "", "the", "café " * 1000, "\ud800"]
 
@@ -88,3 +90,14 @@ class TestBatches:
     def test_by_length_count_texts(self) -> None:
         assert by_length(self.LENGTHS, 3) == [[4, 3, 0], [2, 6, 1], [5, 7]]
         assert by_length([], 3) == by_tokens([]) == of_equal_length([]) == []
+
+
+@pytest.mark.parametrize(
+    ("quota", "most"),
+    [("100000 100000", 1), ("20000 100000", 1), ("150000 100000", 2), ("max 100000", 4096), ("", 4096)],
+)
+def test_no_more_cores_are_used_than_a_container_has_the_time_of(tmp_path: Path, quota: str, most: int) -> None:
+    (tmp_path / "cpu.max").write_text(quota)
+    seen = len(os.sched_getaffinity(0))
+    assert cores(tmp_path / "cpu.max") == min(seen, most)
+    assert cores(tmp_path / "absent") == seen

@@ -4,9 +4,8 @@ import dataclasses
 import json
 import logging
 import shutil
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from rag_papers.retrieval.encoders.base import FP32, INT8
 from rag_papers.retrieval.encoders.configuration import Configuration, Module, pooling_modes
-from rag_papers.retrieval.encoders.frozen import GRAPH, TOKENIZER, FrozenEncoder, FrozenSettings, dense_files
+from rag_papers.retrieval.encoders.frozen import GRAPH, TOKENIZER, WEIGHTS, FrozenEncoder, FrozenSettings, dense_files
 from rag_papers.retrieval.encoders.head import ACTIVATIONS, POOLINGS
 from rag_papers.retrieval.encoders.reference import SentenceTransformerEncoder
 from rag_papers.retrieval.models import ModelFiles
@@ -44,9 +43,6 @@ TEXTS = (
 )
 """What a frozen model is compared on: short and long, beyond the window, of several scripts, and nothing at all."""
 
-_OPSET = 18
-_EXPORTED_ROWS, _EXPORTED_TOKENS = 2, 16  # any will do: both axes are free in the graph
-
 
 class NotFreezable(Exception):
     """The model cannot be frozen; the message says why, for people."""
@@ -61,22 +57,22 @@ def freeze(files: ModelFiles, directory: Path, precision: str = FP32) -> None:
     reference = SentenceTransformerEncoder(files)
     settings = _understood(reference.configuration)
     expected = reference.encode(TEXTS)
-    stages: Any = reference.model
-    _export(stages[0].auto_model, directory / GRAPH)
-    if precision == INT8:
-        _quantize(directory / GRAPH)
-        settings = dataclasses.replace(settings, alone=True)
     shutil.copyfile(files.path / TOKENIZER, directory / TOKENIZER)
+    settings.write(directory)
+    model: Any = reference.model
+    transformer, *stages = model
     layers = [stage for stage in stages if type(stage).__name__ == "Dense"]
     for number, layer in enumerate(layers):
         weight, bias = dense_files(number)
         np.save(directory / weight, layer.linear.weight.detach().float().numpy(), allow_pickle=False)
         if layer.linear.bias is not None:
             np.save(directory / bias, layer.linear.bias.detach().float().numpy(), allow_pickle=False)
-    settings.write(directory)
-    _agree(
-        FrozenEncoder(directory, name=reference.name, identity=reference.identity), expected, LEAST_COSINE[precision]
-    )
+    frozen = partial(FrozenEncoder, directory, name=files.name, identity=reference.identity)
+    _write_graph(transformer.auto_model, directory, lambda: _agree(frozen(), expected, LEAST_COSINE[FP32]))
+    if precision == INT8:
+        _quantize(directory)
+        dataclasses.replace(settings, alone=True).write(directory)
+        _agree(frozen(), expected, LEAST_COSINE[INT8])
 
 
 def _understood(configuration: Configuration) -> FrozenSettings:
@@ -120,61 +116,33 @@ def _lowers(configuration: Configuration) -> bool:
     return any(part.get("type") == "Lowercase" or part.get("lowercase") for part in parts)
 
 
-def _export(model: Any, path: Path) -> None:
-    """Writes the transformer's graph, of rows without padding. torch's older exporter: its graphs run faster in
-    onnxruntime, and it takes seconds where the newer one takes half a minute.
-    """
-    import torch
+def _write_graph(model: Any, directory: Path, check: Callable[[], None]) -> None:
+    """The fastest graph that passes `check`, which raises NotFreezable."""
+    from rag_papers.retrieval.encoders.exporting import FUSED, PLAIN, export, move_weights
 
-    class Graph(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.model = model
-
-        def forward(self, input_ids: torch.Tensor) -> Any:
-            return self.model(input_ids=input_ids, return_dict=False)[0]
-
-    ids = torch.arange(1, 1 + _EXPORTED_ROWS * _EXPORTED_TOKENS).reshape(_EXPORTED_ROWS, _EXPORTED_TOKENS)
-    axes = {0: "rows", 1: "tokens"}
-    with _plain_attention(model), torch.no_grad(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of tracing; that the graph is right is proved on texts
+    for attention in (FUSED, PLAIN):
         try:
-            torch.onnx.export(
-                Graph().eval(),
-                (ids,),
-                str(path),
-                input_names=["input_ids"],
-                output_names=["hidden"],
-                dynamic_axes={"input_ids": axes, "hidden": axes},
-                opset_version=_OPSET,
-                dynamo=False,
-            )
-        except Exception as error:  # whatever a model's code and the exporter may run into
-            raise NotFreezable(f"torch cannot export it: {type(error).__name__}: {error}") from error
+            export(model, directory / GRAPH, attention)
+            move_weights(directory / GRAPH, directory / WEIGHTS)
+            return check()
+        except NotFreezable as error:
+            if attention == PLAIN:
+                raise
+            logger.info("attention is written out; as one step it does not work: %s", error)
 
 
-@contextmanager
-def _plain_attention(model: Any) -> Iterator[None]:
-    """Attention written out, which is what onnxruntime knows how to fuse."""
-    before = model.config._attn_implementation
-    try:
-        model.set_attn_implementation("eager")
-    except (AttributeError, ValueError) as error:
-        raise NotFreezable(f"its attention cannot be written out: {error}") from error
-    try:
-        yield
-    finally:
-        model.set_attn_implementation(before)
-
-
-def _quantize(path: Path) -> None:
+def _quantize(directory: Path) -> None:
     """Weights of the matrix products to eight bits, a scale for each column; their other factors are as they come."""
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
+    from rag_papers.retrieval.encoders.exporting import move_weights
+
+    graph = directory / GRAPH
     try:
-        quantize_dynamic(path, path, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"])
+        quantize_dynamic(graph, graph, per_channel=True, weight_type=QuantType.QInt8, op_types_to_quantize=["MatMul"])
     except Exception as error:  # whatever the library makes of the graph
         raise NotFreezable(f"it cannot be quantized: {type(error).__name__}: {error}") from error
+    move_weights(graph, directory / WEIGHTS)
 
 
 def _agree(frozen: FrozenEncoder, expected: np.ndarray, least: float) -> None:

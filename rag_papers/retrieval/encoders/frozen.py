@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import math
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,13 +24,17 @@ if TYPE_CHECKING:
 
 GRAPH = "model.onnx"
 """From input_ids, int64 (rows, tokens), to float32 (rows, tokens, width)."""
+WEIGHTS = "model.weights"
+"""Numbers of the graph, which names their places: mapped into memory, so that those that no text needs stay on disk."""
 TOKENIZER = "tokenizer.json"
 """The model's own."""
 SETTINGS = "config.json"
 """FrozenSettings."""
 
-_SHARE = 16
-"""Batches that each thread has of a group that several share: of fewer, some would wait long for the last one."""
+LARGE_SHARE = 16
+"""Batches that a thread has of a group of many texts: of fewer, some would wait long for the last one."""
+_LEAST_TOKENS = 64
+"""A batch is not divided further: reading the weights takes as long as computing with them."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -59,9 +64,14 @@ class FrozenSettings:
         return cls(**json.loads((directory / SETTINGS).read_text()))
 
 
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """Cores that this process may use: a container may have the time of fewer than it sees."""
+    seen = len(os.sched_getaffinity(0))
+    try:
+        allowed, period = quota.read_text().split()
+        return min(seen, max(1, math.ceil(int(allowed) / int(period))))
+    except (OSError, ValueError):  # no container, or "max"
+        return seen
 
 
 def dense_files(number: int) -> tuple[str, str]:
@@ -77,14 +87,17 @@ class FrozenEncoder:
     threads.
     """
 
-    def __init__(self, directory: Path, *, name: str, identity: str, at_once: int = 1) -> None:
-        """`at_once` batches are computed at a time, and share the cores: 1 is best for few texts, `cores()` for many,
-        whose threads then need not wait for each other at every step.
+    def __init__(
+        self, directory: Path, *, name: str, identity: str, share: int = 1, at_once: int | None = None
+    ) -> None:
+        """`at_once` batches are computed at a time, by a thread each; by default as many as there are cores. `batches`
+        gives each of these threads a `share` of batches.
         """
         self.name = name
         self.identity = identity
         self._directory = directory
-        self._at_once = at_once
+        self._at_once = at_once or cores()
+        self._group = share * self._at_once * TOKENS
         self._settings = FrozenSettings.read(directory)
         self.dim = self._settings.dim
         self.prompts = Prompts(query=self._settings.query_prompt, passage=self._settings.passage_prompt)
@@ -100,8 +113,7 @@ class FrozenEncoder:
 
     def batches(self, texts: Sequence[str]) -> list[list[int]]:
         """Positions in `texts` in groups of similar length, the shortest texts first."""
-        group = TOKENS if self._at_once == 1 else _SHARE * TOKENS * self._at_once
-        return by_tokens([len(ids) for ids in self._tokenize(texts)], group)
+        return by_tokens([len(ids) for ids in self._tokenize(texts)], self._group)
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """(len(texts), dim), rows L2-normalised; a text that occurs twice is computed once."""
@@ -116,7 +128,9 @@ class FrozenEncoder:
                 for row, states in zip(batch, session.run(None, {"input_ids": ids})[0], strict=True):
                     vectors[row] = head(states)
 
-        batches = of_equal_length([len(ids) for ids in tokens], 1 if self._settings.alone else TOKENS)
+        lengths = [len(ids) for ids in tokens]
+        share = max(_LEAST_TOKENS, sum(lengths) // self._at_once)  # so that few texts are shared out too
+        batches = of_equal_length(lengths, 1 if self._settings.alone else min(TOKENS, share))
         if self._at_once > 1 and len(batches) > 1:
             list(self._threads.map(compute, reversed(batches)))  # the longest first: the threads end together
         else:
@@ -172,12 +186,10 @@ class FrozenEncoder:
         except ImportError as error:
             raise self._not_loadable(error) from error
         options = SessionOptions()
-        options.intra_op_num_threads = max(1, cores() // self._at_once)
-        options.inter_op_num_threads = 1
+        # Threads that share a batch wait for each other at every step. For a query they would have to be woken besides,
+        # which takes longer than its steps, and a virtual machine tends to wake them on the core that waits for them.
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # one would be kept for every shape that a batch ever had
-        # Threads that spin while they wait take the core from what runs beside them; those that do not are late for a
-        # query, whose steps are short.
-        options.add_session_config_entry("session.intra_op.spin_duration_us", "20")
         return InferenceSession(str(self._directory / GRAPH), options, providers=["CPUExecutionProvider"])
 
     def _not_loadable(self, error: ImportError) -> ModelUnavailable:
