@@ -99,10 +99,10 @@ class Support:
 
     score: float
     """In [0, 1]: 1 for a sentence that stands there word for word, else an estimate of how likely it is supported."""
-    coverage: float
-    """Share of its content words, weighted by rarity, that stand in the stretch or its headings, in [0, 1]."""
     agreement: float
     """In [0, 1]: the same for how likely the stretch goes the same way, if it is about the same at all."""
+    coverage: float
+    """Share of its content words, weighted by rarity, that stand in the stretch or its headings, in [0, 1]."""
     supported: bool
     clashes: tuple[Clash, ...] = ()
     """The checks that fail on a stretch about the same matter: warnings."""
@@ -114,7 +114,7 @@ class Support:
     """The sentences that come nearest, in order; none without a context."""
 
 
-NOTHING = Support(score=0.0, coverage=0.0, agreement=0.0, supported=False)
+NOTHING = Support(score=0.0, agreement=0.0, coverage=0.0, supported=False)
 """Of an empty context."""
 
 
@@ -144,7 +144,7 @@ class Context:
         self._vectors = vectors
         self._entailment = entailment
         self._stretches = [
-            _stretch(source, group)
+            self._stretch(source, group)
             for source, sentences in sources.items()
             for group in [*((sentence,) for sentence in sentences), *itertools.pairwise(sentences)]
         ]
@@ -177,6 +177,13 @@ class Context:
         if self._entailment and found:
             found = _judged(self._entailment, text, found)
         return max(found, key=lambda each: (each.supported, each.coverage, each.score), default=NOTHING)
+
+    def _stretch(self, source: int, sentences: tuple[Sentence, ...]) -> _Stretch:
+        self._stop.check()
+        record = sentences[0].record
+        text = " ".join(sentence.text for sentence in sentences)
+        stated = Stated(text=text, title=record.title, section=record.section)
+        return _Stretch(source=source, sentences=sentences, stated=stated)
 
     def _coverage(self, claim: Stated, text: Stated) -> float:
         self._stop.check()
@@ -217,14 +224,6 @@ def _judged(entailment: Entailment, text: str, found: Sequence[Support]) -> list
         )
         for each, (entailed, contradicted) in zip(found, entailment.judge(pairs), strict=True)
     ]
-
-
-def _stretch(source: int, sentences: tuple[Sentence, ...]) -> _Stretch:
-    record = sentences[0].record
-    text = " ".join(sentence.text for sentence in sentences)
-    return _Stretch(
-        source=source, sentences=sentences, stated=Stated(text=text, title=record.title, section=record.section)
-    )
 
 
 def features(claim: Stated, text: Stated, coverage: float, vectors: Vectors | None) -> dict[str, float]:

@@ -29,7 +29,7 @@ _LARGEST = 127
 _BLOCK = 4096  # vectors that are inserted in one call: bounds the memory, and the time between two reports
 _QUESTIONS = 256
 _BEST = 10
-_RECALL = 0.995  # of the best of a question, that other ones find 0.99; the effort is the least that reaches it
+_RECALL = 0.995  # of the best of a question, for those of others to find 0.99; the effort is the least that reaches it
 
 Rows = npt.NDArray[np.float32]
 Positions = npt.NDArray[np.int64]
@@ -83,16 +83,13 @@ def build_graph(vectors: Rows, path: Path, on_progress: Callable[[int], None]) -
 def _least_effort(index: Any, vectors: Rows, largest: float, built: Built) -> int:
     """The least effort with which `index` finds _RECALL of the _BEST best for questions made of `vectors`.
 
-    A question is a vector and half of another one, of any other kind: such have about the cosines with their neighbours
-    that questions have with passages, and are as hard to find neighbours for (measured in benchmarks/RESULTS.md).
     Everything is counted in bytes, whose sums are exact, so that the effort is the same on every processor.
     """
     present = np.setdiff1d(np.arange(len(vectors)), built.copies[:, 1])
     if len(present) <= EFFORTS[0]:
         return EFFORTS[0]
     ones = vectors[present[np.linspace(0, len(present) - 1, _QUESTIONS, dtype=np.int64)]]
-    mixed = ones + np.roll(ones, _QUESTIONS // 2, axis=0) / 2
-    questions = np.stack([_whole(row, float(np.abs(row).max())) for row in mixed])
+    questions = np.stack([_whole(row, float(np.abs(row).max())) for row in mixed(ones)])
     kth = _kth_best(questions, vectors, largest, built.copies[:, 1])
     effort = 0
     for effort in EFFORTS:
@@ -100,6 +97,14 @@ def _least_effort(index: Any, vectors: Rows, largest: float, built: Built) -> in
         if np.count_nonzero(products >= kth[:, None]) >= _RECALL * products.size:
             break
     return effort
+
+
+def mixed(vectors: Rows) -> Rows:
+    """As many questions as `vectors` (m, dim), each made of one and half of another one, of any other kind.
+
+    Such are as hard to find neighbours for as questions that people ask (measured in benchmarks/RESULTS.md).
+    """
+    return vectors + np.roll(vectors, len(vectors) // 2, axis=0) / np.float32(2)
 
 
 def _kth_best(questions: Rows, vectors: Rows, largest: float, copies: Positions) -> Rows:

@@ -466,7 +466,8 @@ def test_every_failure_has_words_a_code_and_nothing_on_stdout(server, rag, kind)
     codes = {"INVALID_REQUEST": ExitCode.USAGE, "UNREACHABLE": ExitCode.UNREACHABLE}
     assert result.exit_code == codes.get(kind.reason, ExitCode.FAILED)
     assert result.stdout == ""
-    hint = [f"hint: {HINTS[kind.reason].format(wait=0.0)}"] if kind.reason in HINTS else []
+    wait = kind("what happened").retry_after or 0.0
+    hint = [f"hint: {HINTS[kind.reason].format(wait=wait)}"] if kind.reason in HINTS else []
     assert result.stderr.splitlines() == ["error: what happened", *hint]
 
 
