@@ -19,7 +19,7 @@ from rag_client.evaluation import collection
 from rag_papers.persist.index_store import read_manifest
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.preparing import frozen
-from rag_papers.retrieval.graph import EFFORTS, build_graph, mixed
+from rag_papers.retrieval.graph import EFFORTS, asked, build_graph, mixed
 
 QUESTIONS, K = 400, 10
 
@@ -44,16 +44,15 @@ def main(data: Path, corpus_id: str, directory: Path) -> None:
         index = faiss.read_index(str(path))
     print(f"{len(vectors)} passages; chosen: {chosen}")
     print("effort            " + "".join(f"{effort:8}" for effort in EFFORTS[:7]))
-    for name, asked in questions.items():
-        print(f"{name:18}" + "".join(f"{recall(index, vectors, asked, effort):8.4f}" for effort in EFFORTS[:7]))
+    for name, some in questions.items():
+        print(f"{name:18}" + "".join(f"{recall(index, vectors, some, effort):8.4f}" for effort in EFFORTS[:7]))
 
 
-def recall(index: faiss.Index, vectors: Rows, asked: Rows, effort: int) -> float:
+def recall(index: faiss.Index, vectors: Rows, questions: Rows, effort: int) -> float:
     """The share of the K best that are found, equal ones being as good as each other."""
-    products = asked @ vectors.T
+    products = questions @ vectors.T
     kth = np.partition(products, -K, axis=1)[:, -K]
-    whole = np.rint(asked * (127 / np.abs(asked).max(axis=1, keepdims=True)))
-    _, found = index.search(whole, 3 * K, params=faiss.SearchParametersHNSW(efSearch=max(effort, 3 * K)))
+    _, found = index.search(asked(questions), 3 * K, params=faiss.SearchParametersHNSW(efSearch=max(effort, 3 * K)))
     reached = np.take_along_axis(products, found, axis=1) >= kth[:, None] - 1e-6
     return float(np.minimum(reached.sum(axis=1), K).mean() / K)
 

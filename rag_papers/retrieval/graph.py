@@ -89,14 +89,14 @@ def _least_effort(index: Any, vectors: Rows, largest: float, built: Built) -> in
     if len(present) <= EFFORTS[0]:
         return EFFORTS[0]
     ones = vectors[present[np.linspace(0, len(present) - 1, _QUESTIONS, dtype=np.int64)]]
-    questions = np.stack([_whole(row, float(np.abs(row).max())) for row in mixed(ones)])
+    questions = asked(mixed(ones))
     kth = _kth_best(questions, vectors, largest, built.copies[:, 1])
-    effort = 0
-    for effort in EFFORTS:
+
+    def suffices(effort: int) -> bool:
         products, _ = index.search(questions, _BEST, params=_parameters(effort))
-        if np.count_nonzero(products >= kth[:, None]) >= _RECALL * products.size:
-            break
-    return effort
+        return bool(np.count_nonzero(products >= kth[:, None]) >= _RECALL * products.size)
+
+    return next(filter(suffices, EFFORTS), EFFORTS[-1])
 
 
 def mixed(vectors: Rows) -> Rows:
@@ -105,6 +105,11 @@ def mixed(vectors: Rows) -> Rows:
     Such are as hard to find neighbours for as questions that people ask (measured in benchmarks/RESULTS.md).
     """
     return vectors + np.roll(vectors, len(vectors) // 2, axis=0) / np.float32(2)
+
+
+def asked(questions: Rows) -> Rows:
+    """`questions` (m, dim) as a graph compares them: each scaled by its own largest number, which changes no order."""
+    return np.stack([_whole(row, float(np.abs(row).max())) for row in questions])
 
 
 def _kth_best(questions: Rows, vectors: Rows, largest: float, copies: Positions) -> Rows:
@@ -150,8 +155,8 @@ class Graph:
 
         Of the ten nearest few are missing: 0.005 on average over the questions that `effort` was measured with.
         """
-        whole = _whole(query, float(np.abs(query).max()))
-        _, found = self._index.search(whole[None], count, params=_parameters(max(self.effort, count)))
+        parameters = _parameters(max(self.effort, count))
+        _, found = self._index.search(asked(query[None]), count, params=parameters)
         numbers = found[0][found[0] >= 0]  # fewer, if it holds no more
         # It counts the vectors without the copies that lie before them.
         firsts = numbers + np.searchsorted(self._copies_before, numbers, side="right")
