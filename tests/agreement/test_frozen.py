@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -325,6 +326,19 @@ print(prepare(ModelStore(Path(sys.argv[2])), open_encoder(sys.argv[1])).existed,
         self, small: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(sys, "executable", "/bin/false")
+        with pytest.raises(NotFreezable, match="ended with exit code 1"):
+            freeze_apart(small.reference.files, tmp_path)
+
+    def test_that_died_before_it_was_told_what_to_do(
+        self, small: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        class Ended(subprocess.Popen[bytes]):
+            def __init__(self, *arguments: Any, **options: Any) -> None:
+                super().__init__(*arguments, **options)
+                self.wait()
+
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        monkeypatch.setattr(subprocess, "Popen", Ended)
         with pytest.raises(NotFreezable, match="ended with exit code 1"):
             freeze_apart(small.reference.files, tmp_path)
 

@@ -24,11 +24,11 @@ def freeze_apart(files: ModelFiles, directory: Path, precision: str = FP32) -> N
     task = {"name": files.name, "path": str(files.path), "directory": str(directory), "precision": precision}
     # -P: a directory called like a package, where this happens to run, is not the package.
     command = [sys.executable, "-P", "-m", __name__]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    # No buffer: what a process that has died did not take would be written once more when its pipe is closed.
+    with subprocess.Popen(command, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdin and process.stdout
         with contextlib.suppress(BrokenPipeError):
-            process.stdin.write(json.dumps(task).encode() + b"\n")
-            process.stdin.flush()  # and left open: the process ends when it closes
+            process.stdin.write(json.dumps(task).encode() + b"\n")  # and left open: the process ends when it closes
         answer = process.stdout.read()
     match json.loads(answer or "{}"):
         case {"done": _}:
