@@ -22,6 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rag_papers.persist import cache_schema
 from rag_papers.persist.cache_limits import CacheLimits, TableLimits
@@ -29,7 +30,7 @@ from rag_papers.persist.sqlite_store import CacheTable, SqliteStore
 
 TABLE = CacheTable.ANSWERS  # every access is noted, as diskcache does it
 LIMITS = CacheLimits(tables={TABLE: TableLimits(max_bytes=1 << 30)})
-VALUE_BYTES, ROUNDS, KEYS, PUTS = 1536, 7, 1000, 500
+VALUE_BYTES, ROUNDS, KEYS, PUTS = 1536, 25, 1000, 500
 
 Prepare = Callable[[sqlite3.Connection], object]
 
@@ -83,73 +84,84 @@ def show(title: str, times: dict[str, list[float]], average: Callable[[list[floa
         print(f"  {name:<28} {average(measured):9.1f} us  {average(measured) / ours:6.2f} x ours")
 
 
-def against_diskcache(count: int) -> None:
+@contextmanager
+def filled_diskcaches(known: list[bytes]) -> Iterator[tuple[Any, Any]]:
+    """One that evicts what was stored first, as by default, and one that evicts what was used least recently."""
     import diskcache
 
+    with tempfile.TemporaryDirectory() as directory:
+        plain = diskcache.Cache(f"{directory}/plain", size_limit=1 << 30)
+        lru = diskcache.Cache(f"{directory}/lru", size_limit=1 << 30, eviction_policy="least-recently-used")
+        for cache in (plain, lru):
+            with cache.transact():
+                for key in known:
+                    cache[key] = value()
+        yield plain, lru
+        plain.close()
+        lru.close()
+
+
+def single(get: Callable[[bytes], object], chosen: list[bytes]) -> object:
+    return {key: get(key) for key in chosen}
+
+
+def puts(put: Callable[[bytes, bytes], object]) -> float:
+    items = [(key, value()) for key in keys(PUTS)]
+    return timed(lambda: [put(*item) for item in items], PUTS)
+
+
+def compare_reads(store: SqliteStore, plain: Any, lru: Any, known: list[bytes]) -> None:
+    def reading(work: Callable[[list[bytes]], object], count: int = 1) -> float:
+        chosen = chance.sample(known, KEYS)
+        return timed(lambda: work(chosen), count)
+
+    def ours_get(key: bytes) -> object:
+        return store.get(TABLE, key)
+
+    def with_saving(chosen: list[bytes]) -> None:
+        single(ours_get, chosen)
+        store._upkeep()  # what a thread does some seconds later, here with every 1,000 gets
+
+    show(
+        f"multi-get of {KEYS} keys, median",
+        in_turns(
+            {
+                "ours": lambda: reading(lambda chosen: store.get_many(TABLE, chosen)),
+                "ours, key by key": lambda: reading(lambda chosen: single(ours_get, chosen)),
+                "diskcache, key by key": lambda: reading(lambda chosen: single(plain.get, chosen)),
+            }
+        ),
+        statistics.median,
+    )
+    show(
+        "get with LRU bookkeeping, mean",
+        in_turns(
+            {
+                "ours": lambda: reading(with_saving, KEYS),
+                "diskcache": lambda: reading(lambda chosen: single(lru.get, chosen), KEYS),
+            }
+        ),
+        statistics.mean,
+    )
+
+
+def compare_puts(store: SqliteStore, plain: Any, lru: Any) -> None:
+    sides = {
+        "ours": lambda: puts(lambda key, content: store.put(TABLE, key, content)),
+        "diskcache": lambda: puts(plain.set),
+        "diskcache, LRU": lambda: puts(lru.set),
+    }
+    show("put, one per transaction, mean", in_turns(sides), statistics.mean)
+
+
+def against_diskcache(count: int) -> None:
     # As in a process that has had an array of numbers: else malloc gives back to the system, and takes again, what each
     # read of 1,000 entries needs.
     bytearray(8 << 20)
     known = keys(count)
-    directory = tempfile.mkdtemp()
-    plain = diskcache.Cache(f"{directory}/plain", size_limit=1 << 30)
-    lru = diskcache.Cache(f"{directory}/lru", size_limit=1 << 30, eviction_policy="least-recently-used")
-    for cache in (plain, lru):
-        with cache.transact():
-            for key in known:
-                cache[key] = value()
-    with filled_store(known) as store:
-
-        def reading(work: Callable[[list[bytes]], object], count: int = 1) -> float:
-            chosen = chance.sample(known, KEYS)
-            return timed(lambda: work(chosen), count)
-
-        def single(get: Callable[[bytes], object], chosen: list[bytes]) -> object:
-            return {key: get(key) for key in chosen}
-
-        def ours_get(key: bytes) -> object:
-            return store.get(TABLE, key)
-
-        def with_saving(chosen: list[bytes]) -> None:
-            single(ours_get, chosen)
-            store._upkeep()  # what a thread does some seconds later, here with every 1,000 gets
-
-        def puts(put: Callable[[bytes, bytes], object]) -> float:
-            items = [(key, value()) for key in keys(PUTS)]
-            return timed(lambda: [put(*item) for item in items], PUTS)
-
-        show(
-            f"multi-get of {KEYS} keys, median",
-            in_turns(
-                {
-                    "ours": lambda: reading(lambda chosen: store.get_many(TABLE, chosen)),
-                    "ours, key by key": lambda: reading(lambda chosen: single(ours_get, chosen)),
-                    "diskcache, key by key": lambda: reading(lambda chosen: single(plain.get, chosen)),
-                }
-            ),
-            statistics.median,
-        )
-        show(
-            "get with LRU bookkeeping, mean",
-            in_turns(
-                {
-                    "ours": lambda: reading(with_saving, KEYS),
-                    "diskcache": lambda: reading(lambda chosen: single(lru.get, chosen), KEYS),
-                }
-            ),
-            statistics.mean,
-        )
-        show(
-            "put, one per transaction, mean",
-            in_turns(
-                {
-                    "ours": lambda: puts(lambda key, content: store.put(TABLE, key, content)),
-                    "diskcache": lambda: puts(plain.set),
-                    "diskcache, LRU": lambda: puts(lru.set),
-                }
-            ),
-            statistics.mean,
-        )
-    shutil.rmtree(directory)
+    with filled_store(known) as store, filled_diskcaches(known) as (plain, lru):
+        compare_reads(store, plain, lru, known)
+        compare_puts(store, plain, lru)
 
 
 def choices(count: int) -> None:
@@ -186,8 +198,7 @@ def choices(count: int) -> None:
         return timed(lambda: [store.get(TABLE, key) for key in chosen], KEYS)
 
     def put(store: SqliteStore) -> float:
-        items = [(key, value()) for key in keys(PUTS)]
-        return timed(lambda: [store.put(TABLE, *item) for item in items], PUTS)
+        return puts(lambda key, content: store.put(TABLE, key, content))
 
     for title, work, average in (
         (f"multi-get of {KEYS} keys, median", multi, statistics.median),

@@ -24,8 +24,8 @@ CONVERTIBLE_VERSIONS = (1, 2)
 # benchmarks/cache_store.py --choices compares. Larger pages hold vectors of 384 dimensions in a fifth less space, but a
 # put writes three pages or four.
 _PAGE_BYTES = 4096
-_CACHE_KIB = 24576  # of pages, for each connection: the places of a table of 1 GiB
-_LOG_PAGES = 8000  # after which the log is moved to the file, which waits for the disk
+_CACHE_KIB = 32768  # of pages, at most, for each connection
+_LOG_PAGES = 8000  # after which who writes waits for the log to be moved to the file; `cache_log` is sooner
 
 
 class CacheTable(StrEnum):

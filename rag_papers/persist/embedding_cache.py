@@ -66,9 +66,9 @@ class CachingEncoder:
         dim = self.encoder.dim
         known: dict[bytes, npt.NDArray[np.float32]] = {}
         if policy.read:
-            for key, entry in self._store.get_many(CacheTable.EMBEDDINGS, list(dict.fromkeys(keys))).items():
-                if len(entry.value) == 4 * dim:
-                    known[key] = np.frombuffer(entry.value, "<f4")
+            for key, value in self._store.get_many(CacheTable.EMBEDDINGS, list(dict.fromkeys(keys))).items():
+                if len(value) == 4 * dim:
+                    known[key] = np.frombuffer(value, "<f4")
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         hits = sum(key in known for key in keys)
         repeats = Counter(keys)

@@ -6,6 +6,7 @@ A cache is never a reason to fail: what cannot be read is a miss, what cannot be
 
 import dataclasses
 import logging
+import math
 import sqlite3
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import TypeVar
 from rag_papers.persist import cache_rows
 from rag_papers.persist.cache_database import CacheDatabase
 from rag_papers.persist.cache_limits import UNLIMITED, CacheLimits, TableLimits
+from rag_papers.persist.cache_log import CacheLog
 from rag_papers.persist.cache_rows import BATCH_ROWS, Entry, Selection
 from rag_papers.persist.cache_schema import CacheTable, id_of
 from rag_papers.persist.cache_usage import Counters, Usage
@@ -82,28 +84,24 @@ class SqliteStore:
         self.path = path
         self._limits = limits
         self._database = CacheDatabase(path)
+        self._log = CacheLog(self._database)
         self._memory = MemoryTier(limits.memory_bytes)
         self._signal = WriteSignal(path.with_name(f"{path.name}.signal"))
         self._verified: dict[CacheTable, _Verified] = {}
         self._usage = Usage(self._upkeep)
 
-    def get_many(self, table: CacheTable, keys: Sequence[bytes]) -> dict[bytes, Entry]:
-        """The entries that exist, are whole and not too old, by key.
+    def get_many(self, table: CacheTable, keys: Sequence[bytes]) -> dict[bytes, bytes]:
+        """The values of the entries that exist, are whole and not too old, by key.
 
         An entry that any process has purged or replaced before the call is not among them.
         """
-        now = time.time()
-        work = partial(self._load, table=table, keys=keys, now=now)
-        found: dict[bytes, Entry] = self._database.read(f"reading {table}", work, {})
-        misses = 0 if len(found) == len(keys) else sum(key not in found for key in keys)
-        self._usage.read(table, tuple(found), misses, now)
-        return found
+        return self._found(table, keys, self._load_values)
 
     def get(self, table: CacheTable, key: bytes) -> Entry | None:
-        """The entry under `key`, if it exists, is whole and not too old."""
+        """The entry under `key`, if it exists, is whole and not too old; see `get_many`."""
         if self._memory.max_bytes and (entry := self._remembered(table, key)):
             return entry
-        return self.get_many(table, (key,)).get(key)
+        return self._found(table, (key,), self._load).get(key)
 
     def put_many(self, table: CacheTable, items: Mapping[bytes, bytes], corpus_id: str = "") -> None:
         """Writes or replaces entries in one transaction, and evicts others if the table has become too large.
@@ -120,6 +118,7 @@ class SqliteStore:
         if epoch is None:
             return
         self._usage.count(table, puts=len(items))
+        self._log.written(sum(map(len, items.values())))
         if self._memory.max_bytes:
             for key, value in items.items():
                 self._memory.put(table, key, Entry(value, now), epoch)
@@ -167,6 +166,7 @@ class SqliteStore:
     def close(self) -> None:
         """Closes the connections of all threads; nothing may be in use."""
         self._usage.close()
+        self._log.close()
         self._database.close()
         self._signal.close()
 
@@ -194,8 +194,7 @@ class SqliteStore:
         if verified is None or verified.token != self._signal.value or not 0 <= now - verified.at < _TRUSTED_SECONDS:
             return None
         entry = self._memory.get(table, key, verified.epoch)
-        ttl = self._of(table).ttl_seconds
-        if entry is None or (ttl is not None and entry.created <= now - ttl):
+        if entry is None or entry.created <= self._oldest(table, now):
             return None
         self._usage.read(table, (key,), 0, now)
         return entry
@@ -203,21 +202,41 @@ class SqliteStore:
     def _of(self, table: CacheTable) -> TableLimits:
         return self._limits.tables.get(table, _NO_LIMITS)
 
-    def _load(
+    def _oldest(self, table: CacheTable, now: float) -> float:
+        """What was written then, or before, is too old."""
+        ttl = self._of(table).ttl_seconds
+        return -math.inf if ttl is None else now - ttl
+
+    def _found(
         self,
-        connection: sqlite3.Connection,
         table: CacheTable,
         keys: Sequence[bytes],
-        now: float,
+        load: Callable[[sqlite3.Connection, CacheTable, Sequence[bytes], float], dict[bytes, T]],
+    ) -> dict[bytes, T]:
+        """What `load` finds, which is noted."""
+        now = time.time()
+        nothing: dict[bytes, T] = {}
+        found = self._database.read(f"reading {table}", lambda connection: load(connection, table, keys, now), nothing)
+        misses = 0 if len(found) == len(keys) else sum(key not in found for key in keys)
+        self._usage.read(table, tuple(found), misses, now)
+        return found
+
+    def _load_values(
+        self, connection: sqlite3.Connection, table: CacheTable, keys: Sequence[bytes], now: float
+    ) -> dict[bytes, bytes]:
+        if self._memory.max_bytes:
+            return {key: entry.value for key, entry in self._load(connection, table, keys, now).items()}
+        return cache_rows.read_values(connection, table, keys, self._oldest(table, now))
+
+    def _load(
+        self, connection: sqlite3.Connection, table: CacheTable, keys: Sequence[bytes], now: float
     ) -> dict[bytes, Entry]:
         if self._memory.max_bytes:
             found = self._load_through_memory(connection, table, keys, now)
         else:
             found = cache_rows.read(connection, table, keys)
-        ttl = self._of(table).ttl_seconds
-        if ttl is None:
-            return found
-        return {key: entry for key, entry in found.items() if entry.created > now - ttl}
+        oldest = self._oldest(table, now)
+        return {key: entry for key, entry in found.items() if entry.created > oldest}
 
     def _load_through_memory(
         self, connection: sqlite3.Connection, table: CacheTable, keys: Sequence[bytes], now: float

@@ -36,8 +36,8 @@ def store(tmp_path: Path) -> Iterator[SqliteStore]:
 def use(store: SqliteStore) -> None:
     """Everything that a store can do; what it finds is right."""
     for table in TABLES:
-        for key, entry in store.get_many(table, list(ITEMS)).items():
-            assert entry.value == ITEMS[key]
+        for key, value in store.get_many(table, list(ITEMS)).items():
+            assert value == ITEMS[key]
         store.put(table, b"key-7", ITEMS[b"key-7"])
         store.put_many(table, {b"key-%d" % number: value_of(b"key-%d" % number) for number in range(60, 90)})
     store.stats()
@@ -157,8 +157,8 @@ WRITER = """
     for turn in range(turns):
         table = chance.choice(list(tables))
         keys = [b"%d" % chance.randrange(500) for _ in range(chance.choice([1, 1, 20]))]
-        for key, entry in store.get_many(table, keys).items():
-            assert entry.value == value_of(key)
+        for key, value in store.get_many(table, keys).items():
+            assert value == value_of(key)
         store.put_many(table, {key: value_of(key) for key in keys}, chance.choice(["", "a", "b"]))
         match chance.randrange(60):
             case 0:
