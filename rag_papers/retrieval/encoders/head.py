@@ -3,7 +3,7 @@
 Of the ways to write it down these are the ones by which onnxruntime adds up a row alike, whatever rows are beside it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ class Head(torch.nn.Module):
         """`pooling` is one of `freezing.POOLINGS`; `dense` are layers of sentence-transformers."""
         super().__init__()
         self._pooling = pooling
-        self._dense = torch.nn.ModuleList(dense)
+        self._dense: Any = torch.nn.ModuleList(dense)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """(rows, tokens, width), without padding, to (rows, dim), rows of length one; zeros stay zeros."""
@@ -29,8 +29,8 @@ class Head(torch.nn.Module):
                 vectors = hidden.amax(dim=1)
         for layer in self._dense:
             vectors = layer.activation_function(layer.linear(vectors))
-        normalized: torch.Tensor = _Normalize.apply(vectors)
-        return normalized
+        step: Callable[[torch.Tensor], torch.Tensor] = _Normalize.apply
+        return step(vectors)
 
 
 class _Normalize(torch.autograd.Function):

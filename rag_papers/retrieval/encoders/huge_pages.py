@@ -45,4 +45,4 @@ def _regions() -> set[tuple[int, int]]:
 
 
 def _madvise(start: int, length: int, advice: int) -> bool:
-    return ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), advice) == 0
+    return bool(ctypes.CDLL(None).madvise(ctypes.c_void_p(start), ctypes.c_size_t(length), advice) == 0)
