@@ -6,8 +6,9 @@
 
 `abstracts` and `mixed` go through their texts in slices, each side in turn, and print a line a slice: what one slice
 measures of the machine, it measures for both. sentence-transformers has the threads, and with abstracts the batch, at
-which it is fastest here and now. Before each turn comes a rest, as queries come. What a caller of QueryService sees,
-`benchmarks/encoder_service.py` measures.
+which it is fastest here and now. Before each turn comes a rest, as queries come; `query` also measures one right after
+another, and shows sentence-transformers with every number of threads, by default as many as there are cores. What a
+caller of QueryService sees, `benchmarks/encoder_service.py` measures.
 """
 
 import argparse
@@ -45,8 +46,10 @@ Side = Callable[[Sequence[str]], np.ndarray]
 class Race:
     """Sides that do the same work in turn, in a new order each time."""
 
-    def __init__(self, sides: Mapping[str, Side]) -> None:
+    def __init__(self, sides: Mapping[str, Side], *, warm: bool = False) -> None:
+        """With `warm` a turn is measured right after another of the same side."""
         self._sides = sides
+        self._warm = warm
         self._neighbours = Neighbours()
         self._times: dict[str, list[float]] = {name: [] for name in sides}
         self._processor: dict[str, list[float]] = {name: [] for name in sides}
@@ -56,6 +59,8 @@ class Race:
         made = {}
         for name in random.sample(list(self._sides), len(self._sides)):
             time.sleep(_REST)
+            if self._warm:
+                self._sides[name](texts)
             start, used = time.perf_counter(), time.process_time()
             made[name] = self._sides[name](texts)
             self._times[name].append(time.perf_counter() - start)
@@ -104,14 +109,15 @@ def race_of(ours: FrozenEncoder, reference: SentenceTransformerEncoder, setting:
 
 
 def one(rounds: int, ours: FrozenEncoder, reference: SentenceTransformerEncoder) -> None:
-    """One query, again and again, with each number of threads that sentence-transformers may have."""
+    """One query, after a rest and right after another, with each number of threads sentence-transformers may have."""
     sides: dict[str, Side] = {"ours": ours.encode}
     for threads in range(1, cores() + 1):
         sides[f"sentence-transformers, threads: {threads}"] = partial(theirs, reference, size=1, threads=threads)
-    race = Race(sides)
-    for _ in range(rounds):
+    races = {"after a rest": Race(sides), "right after another": Race(sides, warm=True)}
+    for _, race in itertools.product(range(rounds), races.values()):
         race.run([QUERY])
-    race.print("one query of 12 tokens")
+    for title, race in races.items():
+        race.print(f"one query of 12 tokens {title}")
 
 
 def many(texts: Sequence[str], slice_: int, race: Race) -> None:
@@ -173,7 +179,7 @@ def main(options: argparse.Namespace) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Embedding against sentence-transformers.")
     works = parser.add_subparsers(dest="work", required=True)
-    works.add_parser("query", help="one query").add_argument("--rounds", type=int, default=300)
+    works.add_parser("query", help="one query").add_argument("--rounds", type=int, default=200)
     for name, default in (("abstracts", 5183), ("mixed", 10_000)):
         work = works.add_parser(name)
         work.add_argument("directory", type=Path, help="a collection in BEIR layout")

@@ -19,7 +19,7 @@ from rag_papers.persist.hashing import file_sha256
 
 logger = logging.getLogger(__name__)
 
-FORMAT = 3
+FORMAT = 4
 """Version of the directory's layout; a frozen model of another one is prepared again."""
 MANIFEST = "manifest.json"
 _STAGING = ".staging"

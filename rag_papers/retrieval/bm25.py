@@ -16,9 +16,9 @@ smaller of ln(1 + (N - n_t + 0.5) / (n_t + 0.5)) and the least positive idf of t
 import bisect
 import dataclasses
 import functools
-import hashlib
 import itertools
 import math
+import operator
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -27,12 +27,15 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 K1 = 1.5
 B = 0.75
 EPSILON = 0.25
 
 _CHUNK_TOKENS = 1 << 19  # terms that are counted together: bounds the memory beyond the postings themselves
+_RUN = 1 << 14  # terms that are looked up in one call, which keeps Python's lock from the thread that sorts
+_TOGETHER = 1 << 14  # postings that are added in one call
 _REMEMBERED_TERMS = 1 << 12  # whose places in the postings are kept at hand
 
 
@@ -41,9 +44,9 @@ class Postings:
     """The arrays of an index, V terms and P postings."""
 
     hashes: npt.NDArray[np.uint64]
-    """(V,): the terms' hashes, ascending."""
+    """(V,): XXH3-64 of the terms, ascending."""
     terms: npt.NDArray[np.uint8]
-    """The terms in UTF-8, in the order of their hashes, of equal ones bytewise, one after the other."""
+    """The terms in UTF-8, in the order of their hashes, of equal ones in that of the passages, one after the other."""
     term_offsets: npt.NDArray[np.int64]
     """(V + 1,): where each term begins in `terms`."""
     offsets: npt.NDArray[np.int64]
@@ -76,9 +79,12 @@ def fit(passages: Iterable[Sequence[str]], on_progress: Callable[[int], None] | 
     """
     vocabulary: defaultdict[str, int] = defaultdict(itertools.count().__next__)
     lengths, chunks = _count(passages, vocabulary, on_progress)
-    encoded = sorted((_hash(data), data, number) for term, number in vocabulary.items() for data in (_encode(term),))
-    rank = np.empty(len(encoded), np.int64)
-    rank[[number for *_, number in encoded]] = np.arange(len(encoded))
+    encoded = [_encode(term) for term in vocabulary]
+    hashes = np.fromiter(map(_hash, encoded), np.uint64, len(encoded))
+    order = np.argsort(hashes, kind="stable")
+    encoded = [encoded[number] for number in order]
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
 
     document_frequency = np.zeros(len(encoded), np.int64)
     for chunk in chunks:
@@ -88,9 +94,9 @@ def fit(passages: Iterable[Sequence[str]], on_progress: Callable[[int], None] | 
     offsets = _starts(document_frequency)
     next_place = offsets[:-1].copy()
     postings = Postings(
-        hashes=np.array([number for number, *_ in encoded], np.uint64),
-        terms=np.frombuffer(b"".join(data for _, data, _ in encoded), np.uint8),
-        term_offsets=_starts([len(data) for _, data, _ in encoded]),
+        hashes=hashes[order],
+        terms=np.frombuffer(b"".join(encoded), np.uint8),
+        term_offsets=_starts([len(data) for data in encoded]),
         offsets=offsets,
         passages=np.empty(offsets[-1], np.int32),
         scores=np.empty(offsets[-1], np.float32),
@@ -117,8 +123,7 @@ def _count(
         chunks: list[Future[_Chunk]] = []
         for batch in _batches(passages, on_progress):
             size = np.array([len(terms) for terms in batch], np.int32)
-            numbers = map(vocabulary.__getitem__, itertools.chain.from_iterable(batch))
-            found = np.fromiter(numbers, np.uint64, int(size.sum()))
+            found = _numbers(itertools.chain.from_iterable(batch), vocabulary)
             if len(chunks) > 1:
                 chunks[-2].result()  # so that no more than two batches are on their way
             chunks.append(pool.submit(_chunk, found, size, len(lengths), len(vocabulary)))
@@ -126,16 +131,27 @@ def _count(
         return np.array(lengths, np.float64), [chunk.result() for chunk in chunks]
 
 
-def _chunk(pairs: npt.NDArray[np.uint64], size: npt.NDArray[np.int32], first: int, vocabulary_size: int) -> _Chunk:
-    """Counts the terms, given by number, of passages of `size` terms each; overwrites `pairs`."""
+def _numbers(terms: Iterator[str], vocabulary: Mapping[str, int]) -> npt.NDArray[np.int32]:
+    """The numbers of `terms` by `vocabulary`."""
+    numbers = array("i")
+    while run := tuple(itertools.islice(terms, _RUN)):
+        # An itemgetter looks all up in one call, in C; of a single term it makes no tuple.
+        found = operator.itemgetter(*run)(vocabulary) if len(run) > 1 else (vocabulary[run[0]],)
+        numbers.extend(array("i", found))
+    return np.frombuffer(numbers, np.int32)
+
+
+def _chunk(numbers: npt.NDArray[np.int32], size: npt.NDArray[np.int32], first: int, vocabulary_size: int) -> _Chunk:
+    """Counts the terms, given by number, of passages of `size` terms each."""
     # Term and passage as one number: sorted, equal ones are neighbours. Half the width sorts in half the time.
-    pairs *= np.uint64(len(size))
-    pairs += np.repeat(np.arange(len(size), dtype=np.uint64), size)
-    narrow = pairs.astype(np.uint32) if vocabulary_size * len(size) <= 1 << 32 else pairs
-    narrow.sort()
-    begins = np.flatnonzero(np.diff(narrow, prepend=~narrow[:1]))
-    term, place = np.divmod(narrow[begins], narrow.dtype.type(len(size)))
-    frequencies = np.diff(begins, append=len(narrow))
+    width = np.uint32 if vocabulary_size * len(size) <= 1 << 32 else np.uint64
+    pairs: npt.NDArray[np.unsignedinteger] = numbers.astype(width)
+    pairs *= width(len(size))
+    pairs += np.repeat(np.arange(len(size), dtype=width), size)
+    pairs.sort()
+    begins = np.flatnonzero(np.diff(pairs, prepend=~pairs[:1]))
+    term, place = np.divmod(pairs[begins], width(len(size)))
+    frequencies = np.diff(begins, append=len(pairs))
     starts = np.flatnonzero(np.diff(term, prepend=~term[:1]))
     return _Chunk(
         terms=term[starts].astype(np.int32),
@@ -200,14 +216,18 @@ class Bm25:
         With a `delta` that of BM25+, without one that of BM25.
         """
         scores = np.zeros(self._passage_count, np.float32)
+        passages, values, count = [], [], 0
         for term in terms:
             begin, end = self._run(term)
-            if begin < end:
-                values = self._postings.scores[begin:end]
-                if delta:
-                    values = values + np.float32(delta * self.idf(term))
-                # Faster than +=, which gathers and scatters.
-                np.add.at(scores, self._postings.passages[begin:end], values)
+            added = self._postings.scores[begin:end]
+            passages.append(self._postings.passages[begin:end])
+            values.append(added + np.float32(delta * self.idf(term)) if delta else added)
+            count += end - begin
+        if 0 < count <= _TOGETHER:  # of so few the calls cost more than the numbers
+            passages, values = [np.concatenate(passages)], [np.concatenate(values)]
+        for places, added in zip(passages, values, strict=True):
+            # Faster than +=, which gathers and scatters.
+            np.add.at(scores, places.astype(np.intp), added)
         return scores
 
     def scores_at(self, terms: Iterable[str], positions: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
@@ -245,5 +265,4 @@ def _encode(term: str) -> bytes:
     return term.encode("utf-8", "surrogatepass")
 
 
-def _hash(data: bytes) -> int:
-    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")
+_hash = xxhash.xxh3_64_intdigest

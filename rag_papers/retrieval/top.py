@@ -1,20 +1,24 @@
 """The best of many scores, without sorting or partitioning them all."""
 
+import functools
+
 import numpy as np
 import numpy.typing as npt
 
 _BLOCK = 256
+_SORTED = 8  # times as many as are wanted are sorted sooner than partitioned
 
 
 def top(scores: npt.NDArray[np.float32], k: int, *, above: float = -np.inf) -> npt.NDArray[np.int64]:
     """Positions of the `k` largest of `scores` (n,) above `above`, best first, equal ones in order of position."""
     least = _at_most_kth(scores, k)
-    candidates = np.flatnonzero(scores >= least if least > above else scores > above)
-    if len(candidates) > k:
+    (candidates,) = (scores >= least if least > above else scores > above).nonzero()
+    among = scores[candidates]
+    if len(candidates) > _SORTED * k:
         # Everything that ties with the k-th best takes part, so that the order decides and not the partition.
-        among = scores[candidates]
         candidates = candidates[among >= np.partition(among, -k)[-k]]
-    return candidates[np.argsort(-scores[candidates], kind="stable")][:k]
+        among = scores[candidates]
+    return candidates[(-among).argsort(kind="stable")[:k]]
 
 
 def reaching(scores: npt.NDArray[np.float32], k: int, slack: float) -> npt.NDArray[np.int64]:
@@ -26,5 +30,13 @@ def reaching(scores: npt.NDArray[np.float32], k: int, slack: float) -> npt.NDArr
 
 def _at_most_kth(scores: npt.NDArray[np.float32], k: int) -> float:
     """A score that the `k`-th largest does not fall below: as many blocks have a maximum of at least that."""
-    maxima = np.maximum.reduceat(scores, np.arange(0, len(scores), _BLOCK)) if len(scores) else scores
-    return float(np.partition(maxima, -k)[-k]) if k <= len(maxima) else -np.inf
+    if k * _BLOCK >= len(scores):
+        return -np.inf
+    maxima = np.maximum.reduceat(scores, _block_starts(len(scores)))
+    maxima.partition(-k)
+    return float(maxima[-k])
+
+
+@functools.lru_cache(maxsize=16)
+def _block_starts(count: int) -> npt.NDArray[np.int64]:
+    return np.arange(0, count, _BLOCK)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from rag_papers.errors import ModelUnavailable
@@ -30,7 +31,6 @@ from rag_papers.retrieval.encoders.freezing import LEAST_COSINE, NotFreezable, f
 from rag_papers.retrieval.encoders.freezing_process import freeze_apart
 from rag_papers.retrieval.encoders.frozen import GRAPH, FrozenEncoder
 from rag_papers.retrieval.encoders.gathering import GatheringEncoder
-from rag_papers.retrieval.encoders.head import Floats
 from rag_papers.retrieval.models import ModelFiles
 from tests.agreement.tiny_models import PROMPTS, WINDOW, change_json, make, sentences
 
@@ -109,7 +109,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Model:
 
 
 @functools.cache
-def reference_vectors(path: str) -> Floats:
+def reference_vectors(path: str) -> npt.NDArray[np.float32]:
     """What sentence-transformers makes of the texts; once for the precisions of a model."""
     reference, texts = open_encoder(path), texts_for_all()
     vectors = np.empty((len(texts), reference.dim), np.float32)

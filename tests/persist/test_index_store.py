@@ -11,6 +11,7 @@ import pytest
 from rag_papers.errors import DiskFull, FormatUnsupported, IndexDamaged, IndexNotFound, RagError
 from rag_papers.persist.index_store import (
     DOCUMENTS,
+    FORMAT,
     MANIFEST,
     PASSAGE_OFFSETS,
     PASSAGES,
@@ -270,7 +271,7 @@ class TestDamage:
                 check(index)
             assert caught.value.metadata["file"] == MANIFEST
 
-    @pytest.mark.parametrize("content", [b"", b"[]", b"null", b'"x"', b"{", b"\xff", b'{"format": 3}'])
+    @pytest.mark.parametrize("content", [b"", b"[]", b"null", b'"x"', b"{", b"\xff", b'{"format": %d}' % FORMAT])
     def test_that_leaves_no_manifest_is_named(self, index: Path, content: bytes) -> None:
         (index / MANIFEST).write_bytes(content)
         with pytest.raises(IndexDamaged) as caught:
@@ -345,7 +346,7 @@ class TestFormats:
             OpenIndex(index)
 
     def test_of_a_later_version_are_not_called_damaged_for_their_fields(self, index: Path) -> None:
-        change_manifest(index, lambda document: document.update(format=4, shards=[]))
+        change_manifest(index, lambda document: document.update(format=FORMAT + 1, shards=[]))
         with pytest.raises(FormatUnsupported):
             read_manifest(index)
 

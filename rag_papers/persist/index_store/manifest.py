@@ -23,7 +23,7 @@ from rag_papers.persist.index_store.files import (
 )
 from rag_papers.retrieval.graph import EFFORTS, GRAPH
 
-FORMAT = 3
+FORMAT = 4
 """Version of the directory's layout."""
 FEATURES: Mapping[str, frozenset[str]] = {GRAPH: frozenset({VECTOR_GRAPH, VECTOR_COPIES})}
 """Features that this reader understands, and the files of each; an index that needs another one is refused."""

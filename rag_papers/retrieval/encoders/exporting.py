@@ -11,6 +11,7 @@ import torch
 from transformers import AttentionInterface, AttentionMaskInterface
 
 from rag_papers.retrieval.encoders.freezing import NotFreezable
+from rag_papers.retrieval.encoders.head import Head
 
 FUSED, PLAIN = "rag_papers_fused", "eager"
 """How attention is put into a graph: as one step of onnxruntime, where neither masks nor positions enter it and every
@@ -21,8 +22,8 @@ _EXPORTED_ROWS, _EXPORTED_TOKENS = 2, 16  # any will do: both axes are free in t
 _ROUND_HEADS = ["onnx::Reshape", "onnx::Transpose", "onnx::Transpose", "onnx::Reshape"]
 
 
-def export(model: Any, path: Path, attention: str) -> None:
-    """Writes the graph of a transformer, of rows without padding.
+def export(model: Any, head: Head, path: Path, attention: str) -> None:
+    """Writes the graph of a transformer and what follows it, of rows without padding.
 
     torch's older exporter: its graphs run faster in onnxruntime, and it takes seconds where the newer one takes half a
     minute. Raises NotFreezable.
@@ -32,12 +33,12 @@ def export(model: Any, path: Path, attention: str) -> None:
         def __init__(self) -> None:
             super().__init__()
             self.model = model
+            self.head = head
 
         def forward(self, input_ids: torch.Tensor) -> Any:
-            return self.model(input_ids=input_ids, return_dict=False)[0]
+            return self.head(self.model(input_ids=input_ids, return_dict=False)[0])
 
     ids = torch.arange(1, 1 + _EXPORTED_ROWS * _EXPORTED_TOKENS).reshape(_EXPORTED_ROWS, _EXPORTED_TOKENS)
-    axes = {0: "rows", 1: "tokens"}
     try:
         with _attention(model, attention), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing; that the graph is right is proved on texts
@@ -46,8 +47,8 @@ def export(model: Any, path: Path, attention: str) -> None:
                 (ids,),
                 str(path),
                 input_names=["input_ids"],
-                output_names=["hidden"],
-                dynamic_axes={"input_ids": axes, "hidden": axes},
+                output_names=["vectors"],
+                dynamic_axes={"input_ids": {0: "rows", 1: "tokens"}, "vectors": {0: "rows"}},
                 opset_version=_OPSET,
                 dynamo=False,
                 custom_opsets={"com.microsoft": 1},

@@ -4,7 +4,7 @@ import dataclasses
 import json
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,16 @@ import numpy as np
 
 from rag_papers.retrieval.encoders.base import FP32, INT8
 from rag_papers.retrieval.encoders.configuration import Configuration, Module, pooling_modes
-from rag_papers.retrieval.encoders.frozen import GRAPH, TOKENIZER, WEIGHTS, FrozenEncoder, FrozenSettings, dense_files
-from rag_papers.retrieval.encoders.head import ACTIVATIONS, POOLINGS
+from rag_papers.retrieval.encoders.frozen import GRAPH, TOKENIZER, WEIGHTS, FrozenEncoder, FrozenSettings
 from rag_papers.retrieval.encoders.reference import SentenceTransformerEncoder
 from rag_papers.retrieval.models import ModelFiles
 
 logger = logging.getLogger(__name__)
+
+POOLINGS = ("mean", "cls", "max")
+"""By the names that sentence-transformers gives them."""
+ACTIVATIONS = ("Identity", "Tanh", "ReLU")
+"""Of dense layers; names of torch's classes."""
 
 LEAST_COSINE = {FP32: 0.99999, INT8: 0.9}
 """Least agreement of a frozen model with the reference, on every one of TEXTS, by precision."""
@@ -55,27 +59,25 @@ def freeze(files: ModelFiles, directory: Path, precision: str = FP32) -> None:
     at before it is loaded, so that one which is not understood costs no time.
     """
     reference = SentenceTransformerEncoder(files)
-    settings = _understood(reference.configuration)
+    settings, pooling = _understood(reference.configuration)
     expected = reference.encode(TEXTS)
     shutil.copyfile(files.path / TOKENIZER, directory / TOKENIZER)
     settings.write(directory)
     model: Any = reference.model
     transformer, *stages = model
-    layers = [stage for stage in stages if type(stage).__name__ == "Dense"]
-    for number, layer in enumerate(layers):
-        weight, bias = dense_files(number)
-        np.save(directory / weight, layer.linear.weight.detach().float().numpy(), allow_pickle=False)
-        if layer.linear.bias is not None:
-            np.save(directory / bias, layer.linear.bias.detach().float().numpy(), allow_pickle=False)
+    dense = [stage for stage in stages if type(stage).__name__ == "Dense"]
     frozen = partial(FrozenEncoder, directory, name=files.name, identity=reference.identity)
-    _write_graph(transformer.auto_model, directory, lambda: _agree(frozen(), expected, LEAST_COSINE[FP32]))
+    _write_graph(
+        transformer.auto_model, pooling, dense, directory, lambda: _agree(frozen(), expected, LEAST_COSINE[FP32])
+    )
     if precision == INT8:
         _quantize(directory)
         dataclasses.replace(settings, alone=True).write(directory)
         _agree(frozen(), expected, LEAST_COSINE[INT8])
 
 
-def _understood(configuration: Configuration) -> FrozenSettings:
+def _understood(configuration: Configuration) -> tuple[FrozenSettings, str]:
+    """What is kept of the configuration, and how tokens are pooled."""
     transformer, *rest = configuration.modules
     pooling = rest.pop(0) if rest else None
     if transformer.kind != "Transformer" or transformer.path or not pooling or pooling.kind != "Pooling":
@@ -90,24 +92,25 @@ def _understood(configuration: Configuration) -> FrozenSettings:
         raise NotFreezable(f"its pooling is {' and '.join(modes)}")
     if pooling.config.get("include_prompt") is False:
         raise NotFreezable("its pooling leaves out the prompt")
-    return FrozenSettings(
+    for module in rest:
+        if module.kind != "Normalize":
+            _check_dense(module)
+    settings = FrozenSettings(
         dim=configuration.dim,
         window=configuration.window,
-        pooling=modes[0],
-        dense=[_activation(module) for module in rest if module.kind != "Normalize"],
         query_prompt=configuration.prompts.query,
         passage_prompt=configuration.prompts.passage,
     )
+    return settings, modes[0]
 
 
-def _activation(module: Module) -> str:
+def _check_dense(module: Module) -> None:
     if module.kind != "Dense":
         raise NotFreezable(f"it has a stage {module.kind}")
     name = str(module.config.get("activation_function", "Tanh")).rpartition(".")[2]
     plain = all(module.config.get(f"module_{end}_name") in (None, "sentence_embedding") for end in ("input", "output"))
     if name not in ACTIVATIONS or module.config.get("use_residual") or not plain:
         raise NotFreezable(f"its dense layer is no plain one with {', '.join(ACTIVATIONS)}")
-    return name
 
 
 def _lowers(configuration: Configuration) -> bool:
@@ -116,13 +119,15 @@ def _lowers(configuration: Configuration) -> bool:
     return any(part.get("type") == "Lowercase" or part.get("lowercase") for part in parts)
 
 
-def _write_graph(model: Any, directory: Path, check: Callable[[], None]) -> None:
+def _write_graph(model: Any, pooling: str, dense: Sequence[Any], directory: Path, check: Callable[[], None]) -> None:
     """The fastest graph that passes `check`, which raises NotFreezable."""
     from rag_papers.retrieval.encoders.exporting import FUSED, PLAIN, export, move_weights
+    from rag_papers.retrieval.encoders.head import Head
 
+    head = Head(pooling, dense)
     for attention in (FUSED, PLAIN):
         try:
-            export(model, directory / GRAPH, attention)
+            export(model, head, directory / GRAPH, attention)
             move_weights(directory / GRAPH, directory / WEIGHTS)
             return check()
         except NotFreezable as error:

@@ -16,14 +16,14 @@ import numpy.typing as npt
 from rag_papers.errors import ModelUnavailable
 from rag_papers.retrieval.encoders.base import Prompts
 from rag_papers.retrieval.encoders.batching import TOKENS, by_tokens, of_equal_length
-from rag_papers.retrieval.encoders.head import Dense, Head
+from rag_papers.retrieval.encoders.huge_pages import in_huge_pages
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
     from tokenizers import Tokenizer
 
 GRAPH = "model.onnx"
-"""From input_ids, int64 (rows, tokens), to float32 (rows, tokens, width)."""
+"""From input_ids, int64 (rows, tokens), to float32 (rows, dim), L2-normalised."""
 WEIGHTS = "model.weights"
 """Numbers of the graph, which names their places: mapped into memory, so that those that no text needs stay on disk."""
 TOKENIZER = "tokenizer.json"
@@ -45,10 +45,6 @@ class FrozenSettings:
     """Length of a vector."""
     window: int
     """Most tokens of a text, marks of the model's own counted; what is behind them is left out."""
-    pooling: str
-    """A key of `head.POOLINGS`."""
-    dense: Sequence[str]
-    """The activation of each dense layer, a key of `head.ACTIVATIONS`; its numbers are in files of their own."""
     query_prompt: str
     passage_prompt: str
     alone: bool = False
@@ -72,11 +68,6 @@ def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
         return min(seen, max(1, math.ceil(int(allowed) / int(period))))
     except (OSError, ValueError):  # no container, or "max"
         return seen
-
-
-def dense_files(number: int) -> tuple[str, str]:
-    """Where the weight and the bias of a dense layer lie; there need not be a bias."""
-    return f"dense.{number}.weight.npy", f"dense.{number}.bias.npy"
 
 
 class FrozenEncoder:
@@ -109,7 +100,9 @@ class FrozenEncoder:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text."""
-        return [len(encoding.ids) for encoding in self._tokenizer.encode_batch(list(texts), add_special_tokens=False)]
+        return [
+            len(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
+        ]
 
     def batches(self, texts: Sequence[str]) -> list[list[int]]:
         """Positions in `texts` in groups of similar length, the shortest texts first."""
@@ -120,13 +113,12 @@ class FrozenEncoder:
         rows = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         tokens = self._tokenize(list(rows))
         vectors = np.zeros((len(rows), self.dim), np.float32)
-        session, head = self._session, self._head  # loaded here, once, for all threads
+        session = self._session  # loaded here, once, for all threads
 
         def compute(batch: Sequence[int]) -> None:
             ids = np.array([tokens[row] for row in batch], np.int64)
             if ids.size:  # of nothing, in a model that adds no marks, there is nothing to compute
-                for row, states in zip(batch, session.run(None, {"input_ids": ids})[0], strict=True):
-                    vectors[row] = head(states)
+                vectors[batch] = session.run(None, {"input_ids": ids})[0]
 
         lengths = [len(ids) for ids in tokens]
         share = max(_LEAST_TOKENS, sum(lengths) // self._at_once)  # so that few texts are shared out too
@@ -139,7 +131,7 @@ class FrozenEncoder:
         return vectors[[rows[text] for text in texts]]
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self._marked.encode_batch(list(texts))]
+        return [encoding.ids for encoding in self._marked.encode_batch_fast(list(texts))]
 
     @functools.cached_property
     def _tokenizer(self) -> "Tokenizer":
@@ -162,20 +154,6 @@ class FrozenEncoder:
         return tokenizer
 
     @functools.cached_property
-    def _head(self) -> Head:
-        layers = []
-        for number, activation in enumerate(self._settings.dense):
-            weight, bias = (self._directory / name for name in dense_files(number))
-            layers.append(
-                Dense(
-                    weight=np.load(weight, allow_pickle=False),
-                    bias=np.load(bias, allow_pickle=False) if bias.exists() else None,
-                    activation=activation,
-                )
-            )
-        return Head(pooling=self._settings.pooling, dense=layers)
-
-    @functools.cached_property
     def _threads(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(self._at_once, thread_name_prefix="encoding")
 
@@ -190,7 +168,8 @@ class FrozenEncoder:
         # which takes longer than its steps, and a virtual machine tends to wake them on the core that waits for them.
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.enable_mem_pattern = False  # one would be kept for every shape that a batch ever had
-        return InferenceSession(str(self._directory / GRAPH), options, providers=["CPUExecutionProvider"])
+        with in_huge_pages():
+            return InferenceSession(str(self._directory / GRAPH), options, providers=["CPUExecutionProvider"])
 
     def _not_loadable(self, error: ImportError) -> ModelUnavailable:
         return ModelUnavailable(

@@ -1,61 +1,45 @@
-"""From the vectors of a text's tokens to the vector of the text.
+"""From the vectors of a text's tokens to the vector of the text, as the end of a graph. Imports torch.
 
-One row at a time and without BLAS, whose way of adding up depends on the number of rows and threads: a vector is a
-function of its text alone, to the last bit.
+Of the ways to write it down these are the ones by which onnxruntime adds up a row alike, whatever rows are beside it.
 """
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-Floats = npt.NDArray[np.float32]
-
-POOLINGS: Mapping[str, Callable[[Floats], Floats]] = {
-    "mean": lambda tokens: tokens.sum(axis=0) / np.float32(len(tokens)),
-    "cls": lambda tokens: tokens[0],
-    "max": lambda tokens: tokens.max(axis=0),
-}
-"""(tokens, width) to (width,), by the names that sentence-transformers gives them."""
-
-ACTIVATIONS: Mapping[str, Callable[[Floats], Floats]] = {
-    "Identity": lambda vector: vector,
-    "Tanh": np.tanh,
-    "ReLU": lambda vector: np.maximum(vector, np.float32(0)),
-}
-"""By the names of torch's classes."""
+import torch
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Dense:
-    """A linear layer with an activation."""
-
-    weight: Floats
-    """(out, in)."""
-    bias: Floats | None
-    """(out,)."""
-    activation: str
-    """A key of ACTIVATIONS."""
-
-    def __call__(self, vector: Floats) -> Floats:
-        """(in,) to (out,)."""
-        product = np.einsum("oi,i->o", self.weight, vector, optimize=False)
-        return ACTIVATIONS[self.activation](product if self.bias is None else product + self.bias)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Head:
+class Head(torch.nn.Module):
     """Pooling, dense layers, and L2 normalisation."""
 
-    pooling: str
-    """A key of POOLINGS."""
-    dense: Sequence[Dense]
+    def __init__(self, pooling: str, dense: Sequence[Any]) -> None:
+        """`pooling` is one of `freezing.POOLINGS`; `dense` are layers of sentence-transformers."""
+        super().__init__()
+        self._pooling = pooling
+        self._dense: Any = torch.nn.ModuleList(dense)
 
-    def __call__(self, tokens: Floats) -> Floats:
-        """(tokens, width), without padding, to the vector of length one; zeros stay zeros."""
-        vector = POOLINGS[self.pooling](tokens)
-        for layer in self.dense:
-            vector = layer(vector)
-        length = np.sqrt(np.square(vector).sum())
-        return np.asarray(vector / max(length, np.float32(1e-12)), np.float32)
+    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
+        """(rows, tokens, width), without padding, to (rows, dim), rows of length one; zeros stay zeros."""
+        match self._pooling:
+            case "mean":
+                vectors = torch.nn.functional.adaptive_avg_pool1d(hidden.transpose(1, 2), 1).squeeze(2)
+            case "cls":
+                vectors = hidden[:, 0]
+            case "max":
+                vectors = hidden.amax(dim=1)
+        for layer in self._dense:
+            vectors = layer.activation_function(layer.linear(vectors))
+        step: Callable[[torch.Tensor], torch.Tensor] = _Normalize.apply
+        return step(vectors)
+
+
+class _Normalize(torch.autograd.Function):
+    """ONNX's step: rows of (rows, dim) divided by their lengths."""
+
+    @staticmethod
+    def forward(_: Any, vectors: torch.Tensor) -> torch.Tensor:
+        return torch.empty_like(vectors)  # only traced
+
+    @staticmethod
+    def symbolic(graph: Any, vectors: Any) -> Any:
+        return graph.op("LpNormalization", vectors, axis_i=1, p_i=2).setType(vectors.type())
