@@ -17,7 +17,7 @@ from rag_papers.retrieval.encoders import open_encoder
 from rag_papers.retrieval.filtering import Filter
 from rag_papers.retrieval.search import search
 
-SAMPLE = Path(__file__).parent / "sample" / "4944b0058b8e8e52"
+SAMPLE = Path(__file__).parent / "sample" / "f89c69bac487f9df"
 NUMBERS = {"<f4": "f", "<i4": "i", "<i8": "q", "<u8": "Q", "|u1": "B", "|i1": "b"}
 
 
@@ -103,7 +103,7 @@ class TestByTheDocument:
 
 
 def test_it_is_whole() -> None:
-    assert verify(SAMPLE).features == ("faiss-hnsw-1",)
+    assert verify(SAMPLE).features == ("faiss-hnsw-2",)
     assert [error.path for error in read_failures(SAMPLE)] == ["abstracts.jsonl:3"]
     *_, paper = read_documents(SAMPLE)
     assert (paper.year, paper.authors, paper.doi) == (2021, ("Ada Example", "Björn Ålander"), "10.5555/quokka")

@@ -12,6 +12,7 @@ from rag_papers.persist.index_store import (
     MANIFEST,
     VECTOR_COPIES,
     VECTOR_GRAPH,
+    VECTOR_ORDER,
     IndexBuilder,
     OpenIndex,
     manifest_bytes,
@@ -51,13 +52,13 @@ def flip(path: Path, position: int) -> None:
 
 def test_it_is_in_the_manifest_with_a_feature_of_its_own(index: Path) -> None:
     manifest = verify(index)
-    assert manifest.features == ("faiss-hnsw-1",)
-    assert {VECTOR_GRAPH, VECTOR_COPIES} <= manifest.files.keys()
+    assert manifest.features == ("faiss-hnsw-2",)
+    assert {VECTOR_GRAPH, VECTOR_ORDER, VECTOR_COPIES} <= manifest.files.keys()
 
 
 def test_a_reader_that_does_not_know_the_feature_refuses(index: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(manifest_module, "FEATURES", {})
-    with pytest.raises(FormatUnsupported, match="faiss-hnsw-1"):
+    with pytest.raises(FormatUnsupported, match="faiss-hnsw-2"):
         OpenIndex(index)
 
 
@@ -90,14 +91,14 @@ def test_a_flipped_byte_is_found_before_anything_is_read_by_it(index: Path, posi
     assert found[0].position == 3
 
 
-@pytest.mark.parametrize("name", [VECTOR_GRAPH, VECTOR_COPIES])
+@pytest.mark.parametrize("name", [VECTOR_GRAPH, VECTOR_ORDER, VECTOR_COPIES])
 def test_an_index_without_a_file_of_it_is_damaged(index: Path, name: str) -> None:
     (index / name).unlink()
     with pytest.raises(IndexDamaged, match=name):
         OpenIndex(index)
 
 
-@pytest.mark.parametrize("name", [VECTOR_GRAPH, VECTOR_COPIES])
+@pytest.mark.parametrize("name", [VECTOR_GRAPH, VECTOR_ORDER, VECTOR_COPIES])
 def test_a_manifest_that_does_not_name_a_file_of_it_is_damaged(index: Path, name: str) -> None:
     document = json.loads((index / MANIFEST).read_bytes())
     del document["files"][name]
@@ -121,8 +122,17 @@ def test_copies_of_what_does_not_exist_are_damage(index: Path, copies: list[list
         OpenIndex(index).use_approximate()
 
 
+@pytest.mark.parametrize("order", [[0, 90], [-1, 3], [[1], [2]], [], list(range(90))])
+def test_an_order_of_what_does_not_exist_is_damage(index: Path, order: list[int]) -> None:
+    np.save(index / VECTOR_ORDER, np.array(order, np.int32))
+    republish(index)
+    with pytest.raises(IndexDamaged, match=VECTOR_ORDER):
+        OpenIndex(index).use_approximate()
+
+
 def test_a_graph_of_other_vectors_is_damage(index: Path) -> None:
     np.save(index / VECTOR_COPIES, np.empty((0, 2), np.int64))
+    np.save(index / VECTOR_ORDER, np.arange(90, dtype=np.int32))
     republish(index)
     with pytest.raises(IndexDamaged, match=VECTOR_GRAPH):
         OpenIndex(index).use_approximate()

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rag_papers.persist.index_store import VECTOR_COPIES, VECTOR_GRAPH
+from rag_papers.persist.index_store import VECTOR_COPIES, VECTOR_GRAPH, VECTOR_ORDER
 from rag_papers.v1 import query_pb2 as pb
 from tests.query_service.query_harness import LIBRARY, Service, refused
 
@@ -58,7 +58,7 @@ def test_answers_of_the_two_kinds_agree_and_are_cached_apart(linked: Service) ->
     assert linked.ask(QUESTION).cache.answer_hit
 
 
-@pytest.mark.parametrize("name", [VECTOR_GRAPH, VECTOR_COPIES])
+@pytest.mark.parametrize("name", [VECTOR_GRAPH, VECTOR_ORDER, VECTOR_COPIES])
 def test_a_damaged_one_is_named_and_the_version_before_answers(service: Service, name: str) -> None:
     old = service.publish("papers", LIBRARY)
     new = service.publish("papers", MANY, linked=True)

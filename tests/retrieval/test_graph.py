@@ -43,7 +43,18 @@ def test_the_bytes_are_those_of_every_machine(tmp_path: Path) -> None:
     """Of numbers that every processor draws alike; they change with the library's format and the parameters alone."""
     vectors = np.random.default_rng(0).integers(-127, 128, (3000, 32)).astype(np.float32)
     digest = hashlib.sha256(bytes_of(vectors, tmp_path / "graph")).hexdigest()
-    assert digest == "048a423c7f100cec302e0f61c5dfe7e64310f0b5cd4504e7d14d110ed1b8d7fc"
+    assert digest == "62a0710eaf2b85b04b93d505cde92473ee2f83156f95511f8d15a7e711a10e97"
+
+
+def test_neighbours_lie_close_to_each_other(tmp_path: Path) -> None:
+    vectors = clustered(4000, 32, 0)
+    vectors[[2000, 3000]] = vectors[7]
+    order = build_graph(vectors, tmp_path / "graph", lambda done: None).order
+    assert sorted(order) == [position for position in range(4000) if position not in (2000, 3000)]
+    products = vectors[order] @ vectors[order].T
+    np.fill_diagonal(products, -1)
+    apart = np.abs(products.argmax(axis=1) - np.arange(len(order)))
+    assert np.quantile(apart, 0.25) < 250  # in any order it would be 536
 
 
 def test_progress_ends_with_all(tmp_path: Path) -> None:
@@ -72,7 +83,7 @@ def test_vectors_of_zeros_are_no_fault(tmp_path: Path) -> None:
 @pytest.mark.parametrize("data", [b"", b"?", bytes(64), b"\x93NUMPY" + bytes(4096)])
 def test_what_is_no_graph_is_refused(data: bytes) -> None:
     with pytest.raises(ValueError):
-        Graph(memoryview(data), Built(np.empty((0, 2), np.int64), EFFORTS[0]))
+        Graph(memoryview(data), Built(np.empty(0, np.int32), np.empty((0, 2), np.int64), EFFORTS[0]))
 
 
 def test_many_equal_vectors_hide_no_other_and_are_found_together(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from rag_papers.persist.index_store.files import (
     VECTOR_CODES,
     VECTOR_COPIES,
     VECTOR_GRAPH,
+    VECTOR_ORDER,
     VECTOR_SCALES,
     VECTORS,
 )
@@ -42,6 +43,7 @@ __all__ = [
     "VECTOR_CODES",
     "VECTOR_COPIES",
     "VECTOR_GRAPH",
+    "VECTOR_ORDER",
     "VECTOR_SCALES",
     "DocumentRecord",
     "FileError",

@@ -20,6 +20,7 @@ from rag_papers.persist.index_store.files import (
     VECTOR_CODES,
     VECTOR_COPIES,
     VECTOR_GRAPH,
+    VECTOR_ORDER,
     VECTOR_SCALES,
     VECTORS,
     postings_file,
@@ -79,7 +80,8 @@ class IndexBuilder:
 
     def write_graph(self, vectors: npt.NDArray[np.float32], on_progress: Callable[[int], None]) -> None:
         """Writes the approximate index of `vectors` (n, dim); `on_progress` is told how many of them are in it."""
-        copies, self._graph_effort = build_graph(vectors, self.directory / VECTOR_GRAPH, on_progress)
+        order, copies, self._graph_effort = build_graph(vectors, self.directory / VECTOR_GRAPH, on_progress)
+        self.write_array(VECTOR_ORDER, order)
         self.write_array(VECTOR_COPIES, copies)
         self._features.append(GRAPH)
 

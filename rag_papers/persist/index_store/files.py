@@ -15,6 +15,7 @@ VECTORS = "vectors.npy"
 VECTOR_CODES = "vectors.codes.npy"
 VECTOR_SCALES = "vectors.scales.npy"
 VECTOR_GRAPH = "vectors.faiss"
+VECTOR_ORDER = "vectors.order.npy"
 VECTOR_COPIES = "vectors.copies.npy"
 
 POSTINGS_TYPES = {

@@ -17,6 +17,7 @@ from rag_papers.persist.index_store.files import (
     REQUIRED,
     VECTOR_COPIES,
     VECTOR_GRAPH,
+    VECTOR_ORDER,
     check_size,
     damaged,
     missing,
@@ -25,7 +26,7 @@ from rag_papers.retrieval.graph import EFFORTS, GRAPH
 
 FORMAT = 4
 """Version of the directory's layout."""
-FEATURES: Mapping[str, frozenset[str]] = {GRAPH: frozenset({VECTOR_GRAPH, VECTOR_COPIES})}
+FEATURES: Mapping[str, frozenset[str]] = {GRAPH: frozenset({VECTOR_GRAPH, VECTOR_ORDER, VECTOR_COPIES})}
 """Features that this reader understands, and the files of each; an index that needs another one is refused."""
 
 

@@ -20,6 +20,7 @@ from rag_papers.persist.index_store.files import (
     VECTOR_CODES,
     VECTOR_COPIES,
     VECTOR_GRAPH,
+    VECTOR_ORDER,
     VECTOR_SCALES,
     VECTORS,
     check_size,
@@ -67,9 +68,11 @@ class OpenIndex:
         self._passages = self._mapped(PASSAGES)
         # Mapped now, so that they are those of this index whatever becomes of the file, and read when first needed.
         self._document_lines = self._mapped(DOCUMENTS)
-        self._graph: tuple[mmap.mmap, npt.NDArray[np.int64]] | None = None
+        self._graph: tuple[mmap.mmap, Built] | None = None
         if GRAPH in self.manifest.features:
-            self._graph = self._mapped(VECTOR_GRAPH), self._array(VECTOR_COPIES, "<i8")
+            assert self.manifest.graph_effort is not None  # as there is a graph
+            order, copies = self._array(VECTOR_ORDER, "<i4"), self._array(VECTOR_COPIES, "<i8")
+            self._graph = self._mapped(VECTOR_GRAPH), Built(order, copies, self.manifest.graph_effort)
         self._documents: Documents | None = None
         self._reading_documents = threading.Lock()
 
@@ -87,15 +90,18 @@ class OpenIndex:
         """
         if self._graph is None or self.vector_search.approximate:
             return
-        mapped, copies = self._graph
+        mapped, built = self._graph
         path = self.directory / VECTOR_GRAPH
         if _sha256(mapped) != self.manifest.files[VECTOR_GRAPH]["sha256"]:
             raise damaged(path, "its SHA-256 differs from the manifest's")
-        if copies.shape[1:] != (2,) or (len(copies) and not 0 <= copies.min() <= copies.max() < len(self.vectors)):
-            raise damaged(self.directory / VECTOR_COPIES, "it names passages that do not exist")
-        assert self.manifest.graph_effort is not None  # as there is a graph
+        for name, positions, shape in ((VECTOR_ORDER, built.order, ()), (VECTOR_COPIES, built.copies, (2,))):
+            exist = not positions.size or 0 <= positions.min() <= positions.max() < len(self.vectors)
+            if positions.shape[1:] != shape or not exist:
+                raise damaged(self.directory / name, "it names passages that do not exist")
+        if len(built.order) + len(built.copies) != len(self.vectors):
+            raise damaged(self.directory / VECTOR_ORDER, f"it names {len(built.order)} passages")
         try:
-            graph = Graph(memoryview(mapped), Built(copies, self.manifest.graph_effort))
+            graph = Graph(memoryview(mapped), built)
         except ValueError as error:  # what was published, but not by a faiss that this one understands
             raise FormatUnsupported(
                 f"{path.name} of index {self.corpus_id} cannot be read: {error}; ingest the corpus again",
