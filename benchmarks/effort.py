@@ -19,9 +19,10 @@ from rag_client.evaluation import collection
 from rag_papers.persist.index_store import read_manifest
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.preparing import frozen
-from rag_papers.retrieval.graph import EFFORTS, asked, build_graph, mixed
+from rag_papers.retrieval.graph import asked, build_graph, mixed
 
 QUESTIONS, K = 400, 10
+EFFORTS = (32, 48, 64, 96, 128, 192, 256)
 
 Rows = npt.NDArray[np.float32]
 
@@ -43,9 +44,9 @@ def main(data: Path, corpus_id: str, directory: Path) -> None:
         chosen = build_graph(vectors, path, lambda done: None).effort
         index = faiss.read_index(str(path))
     print(f"{len(vectors)} passages; chosen: {chosen}")
-    print("effort            " + "".join(f"{effort:8}" for effort in EFFORTS[:7]))
+    print("effort            " + "".join(f"{effort:8}" for effort in EFFORTS))
     for name, some in questions.items():
-        print(f"{name:18}" + "".join(f"{recall(index, vectors, some, effort):8.4f}" for effort in EFFORTS[:7]))
+        print(f"{name:18}" + "".join(f"{recall(index, vectors, some, effort):8.4f}" for effort in EFFORTS))
 
 
 def recall(index: faiss.Index, vectors: Rows, questions: Rows, effort: int) -> float:

@@ -144,7 +144,11 @@ def mixed(vectors: Rows) -> Rows:
 
 def asked(questions: Rows) -> Rows:
     """`questions` (m, dim) as a graph compares them: each scaled by its own largest number, which changes no order."""
-    return np.stack([_whole(row, float(np.abs(row).max())) for row in questions])
+    return np.stack([_asked(question) for question in questions])
+
+
+def _asked(question: Rows) -> Rows:
+    return _whole(question, float(np.abs(question).max()))
 
 
 def _kth_best(questions: Rows, vectors: Rows, largest: float, present: npt.NDArray[np.int32]) -> Rows:
@@ -176,6 +180,7 @@ class Graph:
         if not isinstance(index, faiss.IndexHNSWSQ):
             raise ValueError(f"it is a {type(index).__name__}")
         self._index = index
+        self._parameters = _parameters(self.effort)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -187,9 +192,11 @@ class Graph:
 
         Of the ten nearest few are missing: 0.005 on average over the questions that `effort` was measured with.
         """
-        parameters = _parameters(max(self.effort, count))
-        _, found = self._index.search(asked(query[None]), count, params=parameters)
-        firsts = self._order[found[0][found[0] >= 0]].astype(np.int64)  # fewer, if it holds no more
+        parameters = self._parameters if count <= self.effort else _parameters(count)
+        _, [found] = self._index.search(_asked(query)[None], count, params=parameters)
+        firsts: Positions = self._order[found[found >= 0]].astype(np.int64)  # fewer, if it holds no more
+        if not len(self._copies):
+            return firsts
         begins, ends = (np.searchsorted(self._copies[:, 0], firsts, side) for side in ("left", "right"))
         runs = [self._copies[begins[place] : ends[place], 1] for place in np.flatnonzero(begins < ends)]
         return np.concatenate([firsts, *runs])
