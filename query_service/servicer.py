@@ -76,24 +76,31 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
     def register(self, server: grpc.aio.Server) -> None:
         """Lets `server` serve the calls."""
         query_pb2_grpc.add_QueryServiceServicer_to_server(self, server)
-        # In place of the handler that parses: Ask takes and gives bytes.
-        handler: Any = grpc.unary_unary_rpc_method_handler(self.Ask)
-        server.add_registered_method_handlers(SERVICE_NAME, {"Ask": handler})
+        # In place of those that parse: Ask takes and gives bytes, and AskStream takes them.
+        serialize = query_pb2.AskStreamResponse.SerializeToString
+        handlers: dict[str, Any] = {
+            "Ask": grpc.unary_unary_rpc_method_handler(self.Ask),
+            "AskStream": grpc.unary_stream_rpc_method_handler(self.AskStream, response_serializer=serialize),
+        }
+        server.add_registered_method_handlers(SERVICE_NAME, handlers)
 
     async def Ask(self, request: bytes, context: _Context) -> bytes:  # type: ignore[override]  # see register
         """Answers a question; the request and the response are serialised."""
         start = time.perf_counter()
         ask = self._requests.ask(request)
-        if not ask.session_id and (asked := self._asker.stored(ask)):
-            return _response(asked, start)
-        return await self._answered(ask, _stop(context), start)
+        return self._at_hand(ask, start) or await self._answered(ask, _stop(context), start)
 
-    async def AskStream(
-        self, request: query_pb2.AskRequest, context: _Context
+    async def AskStream(  # type: ignore[override]  # see register
+        self, request: bytes, context: _Context
     ) -> AsyncIterator[query_pb2.AskStreamResponse]:
-        """Answers a question and tells of it meanwhile."""
+        """Answers a question and tells of it meanwhile; the request is serialised."""
         start = time.perf_counter()
-        ask = convert.ask(request, self._max_query_chars, self._defaults)
+        ask = self._requests.ask(request)
+        messages = AskMessages()
+        if response := self._at_hand(ask, start):
+            for message in messages.rest(query_pb2.AskResponse.FromString(response)):
+                yield message
+            return
         loop = asyncio.get_running_loop()
         # What a slow client has not taken yet waits here, at most one answer; no thread waits for it.
         events: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -103,7 +110,6 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
 
         working = asyncio.ensure_future(self._answered(ask, _stop(context), start, listen))
         working.add_done_callback(lambda _: events.put_nowait(None))
-        messages = AskMessages()
         try:
             while event := await events.get():
                 yield messages.of(event)
@@ -231,6 +237,11 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         before, after = await self._blocking(context, lambda stop: self._caches.vacuum())
         logger.info("vacuumed: %d to %d bytes", before, after)
         return query_pb2.VacuumCacheResponse(bytes_before=before, bytes_after=after)
+
+    def _at_hand(self, ask: ValidAsk, start: float) -> bytes | None:
+        """The response to a call that began at `start`, if it is stored and no turn of a session."""
+        asked = None if ask.session_id else self._asker.stored(ask)
+        return _response(asked, start) if asked else None
 
     async def _answered(self, ask: ValidAsk, stop: Stop, start: float, listener: Listener = to_nobody) -> bytes:
         """The response to a call that began at `start`, as a turn of its session if there is one."""

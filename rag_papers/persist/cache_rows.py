@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from rag_papers.persist.cache_schema import CacheTable, checksum, id_of, insertion, recount
+from rag_papers.persist.cache_schema import CacheTable, checksum, id_of, insertion, recount, size_of
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +19,6 @@ BATCH_ROWS = 500
 
 _EVICTED_ROWS = 4096  # found by one look at all places
 _KEYS_PER_SELECT = (1, 16, 128, 1024)  # few statements, so that all of them stay prepared
-
-_SIZE = "length(key) + length(value)"
 
 
 class Entry(NamedTuple):  # thousands are made at once, and a dataclass that is frozen takes four times as long
@@ -185,7 +183,7 @@ def matching(
         where.append("AND created < ?")
         arguments.append(selection.before)
     return connection.execute(
-        f"SELECT row, {_SIZE} FROM {table} WHERE row > ? AND row <= ? {' '.join(where)} "
+        f"SELECT row, {size_of()} FROM {table} WHERE row > ? AND row <= ? {' '.join(where)} "
         f"ORDER BY row LIMIT {BATCH_ROWS}",
         arguments,
     ).fetchall()
