@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from unicodedata import normalize
 
 import grpc
 
@@ -26,7 +27,7 @@ from query_service.generators import Generators
 from query_service.searching import Searcher
 from query_service.stop import Stop
 from query_service.verification.verifying import Verifier
-from query_service.warming import Warmed, most_frequent, warm
+from query_service.warming import Warmed, most_frequent, seconds_since, warm
 from query_service.workers import Workers
 from rag_papers.errors import GeneratorUnavailable
 from rag_papers.persist.sessions import SessionStore
@@ -255,13 +256,20 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
     async def _warmed(self, request: query_pb2.WarmCacheRequest, stop: Stop) -> AsyncIterator[Warmed]:
         days = convert_cache.warm_days(request)
         queries = list(request.queries)
-        if count := request.most_frequent:
-            is_meant = partial(convert_session.is_of_corpus, corpus=request.corpus)
-            frequent = partial(most_frequent, self._sessions, count, days, stop, is_meant)
-            queries += await self._workers.run(frequent, stop)
+        if request.most_frequent:
+            queries += await self._workers.run(lambda: self._frequent(request, seconds_since(days), stop), stop)
         asks = convert_cache.warm(request, queries, self._max_query_chars, self._defaults)
         async for warmed in warm(self._asker, asks, stop):
             yield warmed
+
+    def _frequent(self, request: query_pb2.WarmCacheRequest, since: float, stop: Stop) -> list[str]:
+        """What was asked often: in sessions; then, as long as these are not enough, without one."""
+        count = request.most_frequent
+        is_meant = partial(convert_session.is_of_corpus, corpus=request.corpus)
+        queries = dict.fromkeys(most_frequent(self._sessions, count, since, stop, is_meant))
+        if len(queries) < count:
+            queries |= dict.fromkeys(self._asker.asked_again(normalize("NFC", request.corpus), count, since))
+        return list(queries)[:count]
 
     async def _blocking(self, context: _Context, work: Callable[[Stop], _T]) -> _T:
         """Lets a worker do `work`, which is told when nobody waits for it any more."""
