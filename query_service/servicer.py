@@ -124,8 +124,9 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         """Retrieves passages."""
         start = time.perf_counter()
         search = convert.search(request, self._max_query_chars)
-        found = await self._blocking(context, lambda stop: self._searcher.search(search, stop))
-        response = convert.search_response(found, trace_id.get())
+        response = await self._blocking(
+            context, lambda stop: convert.search_response(self._searcher.search(search, stop), trace_id.get())
+        )
         response.timings_ms["total"] = (time.perf_counter() - start) * 1000
         logger.info(
             "search: %d passages, index %s, retrieval hit %s, %.0f ms",
