@@ -100,10 +100,14 @@ class Answerer:
         self._entailment = entailment
         self._rankings = rankings
 
+    def opened(self, corpus: str, corpus_id: str = "") -> Opened:
+        """The index that a corpus or a version of it is answered from. Raises RagError."""
+        return self._catalog.find(corpus, corpus_id)
+
     def means(self, ask: Ask) -> Means:
         """What `ask` is answered with, as things stand. Raises RagError."""
         return Means(
-            opened=self._catalog.find(ask.corpus, ask.corpus_id),
+            opened=self.opened(ask.corpus, ask.corpus_id),
             generator=self._generators.of(ask.config.generator),
             reranker=self._rerankers.of(ask.config.reranker),
             entailment=self._entailment.model(),

@@ -24,11 +24,11 @@ from rag_papers.persist.sqlite_store import SqliteStore
 
 logger = logging.getLogger(__name__)
 
-_MARK = b"answer 2\n"
-"""What every stored answer begins with; the answer's length follows, the answer, and the drafts that it came of."""
+_MARK = b"answer 3\n"
+"""What every stored answer begins with; the lengths of answer and question follow, these, and the drafts it came of."""
 
-_LENGTH = struct.Struct("<I")
-_HEAD = len(_MARK) + _LENGTH.size
+_LENGTHS = struct.Struct("<II")
+_HEAD = len(_MARK) + _LENGTHS.size
 
 
 class Asked(NamedTuple):  # as CacheUse
@@ -93,6 +93,23 @@ class Asker:
             return asked
         return Asked(data=asked.data, corpus=means.opened.corpus, cache=CacheUse(answer_hit=True))
 
+    def asked_again(self, corpus: str, count: int, since: float) -> list[str]:
+        """Questions whose stored answer was given out after it was made, and since `since`, the last of them first.
+
+        Seconds since the epoch; at most `count`; of a corpus if one is named. For threads. Raises RagError.
+        """
+        corpus_ids = None
+        if corpus:
+            opened = self._answerer.opened(corpus)
+            corpus_ids = [opened.index.corpus_id, *opened.other_versions]
+        queries: dict[str, None] = {}
+        for value in self._answers.used_last(corpus_ids, since):
+            if (answer := _answer_of(value)) is not None and (query := _query_of(value, answer)):
+                queries[query.decode(errors="replace")] = None
+            if len(queries) == count:
+                break
+        return list(queries)
+
     def _made(
         self, ask: Ask, means: Means, key: AnswerKey, policy: CachePolicy, stop: Stop, listener: Listener
     ) -> Asked:
@@ -104,7 +121,10 @@ class Asker:
         data = self._encode(answered.answer)
         is_complete = answered.answer.is_complete
         if policy.write and is_complete:
-            self._answers.put(key, b"".join((_MARK, _LENGTH.pack(len(data)), data, drafts.encode(generator.drafts))))
+            # A question that is only half of what was asked is not worth being asked again.
+            query = b"" if key.history or key.filter else key.query.encode()
+            lengths = _LENGTHS.pack(len(data), len(query))
+            self._answers.put(key, b"".join((_MARK, lengths, data, query, drafts.encode(generator.drafts))))
         return Asked(
             data=data,
             corpus=means.opened.corpus,
@@ -128,17 +148,23 @@ class Asker:
         for corpus_id in means.opened.other_versions:
             entry = self._answers.get(dataclasses.replace(key, corpus_id=corpus_id))
             if entry and (data := _answer_of(entry.value)) is not None:
-                return drafts.decode(entry.value[_HEAD + len(data) :])
+                return drafts.decode(entry.value[_HEAD + len(data) + len(_query_of(entry.value, data)) :])
         return {}
+
+
+def _query_of(value: bytes, answer: memoryview) -> bytes:
+    """The question in what is stored with `answer`; empty if its text is not all that was asked."""
+    start = _HEAD + len(answer)
+    return value[start : start + _LENGTHS.unpack_from(value, len(_MARK))[1]]
 
 
 def _answer_of(value: bytes) -> memoryview | None:
     """The answer in what is stored; None if that is damaged."""
     if value.startswith(_MARK) and len(value) >= _HEAD:
-        end = _HEAD + _LENGTH.unpack_from(value, len(_MARK))[0]
+        end = _HEAD + _LENGTHS.unpack_from(value, len(_MARK))[0]
         if _HEAD < end <= len(value):
             return memoryview(value)[_HEAD:end]
-    logger.warning("a cached answer is damaged and ignored")
+    logger.warning("a cached answer is damaged, or of an earlier version of the service, and ignored")
     return None
 
 

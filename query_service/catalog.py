@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import os
 import threading
 import time
 from collections import OrderedDict
@@ -200,10 +201,13 @@ def _named(corpus: Corpus, checked: CheckedIndex, stands_in: bool = False) -> Op
 def _stamp(directory: Path) -> _Stamp:
     """Tells a directory whose files were replaced, cut or removed from the one that was opened."""
     try:
-        return tuple(
-            (path.name, stat.st_ino, stat.st_size, stat.st_mtime_ns)
-            for path in sorted(directory.iterdir())
-            for stat in (path.stat(),)
-        )
+        with os.scandir(directory) as entries:  # half of what paths cost; for every call
+            return tuple(
+                sorted(
+                    (entry.name, stat.st_ino, stat.st_size, stat.st_mtime_ns)
+                    for entry in entries
+                    for stat in (entry.stat(),)
+                )
+            )
     except OSError:
         return ()

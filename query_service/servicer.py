@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
+from unicodedata import normalize
 
 import grpc
 
@@ -26,7 +27,7 @@ from query_service.generators import Generators
 from query_service.searching import Searcher
 from query_service.stop import Stop
 from query_service.verification.verifying import Verifier
-from query_service.warming import Warmed, most_frequent, warm
+from query_service.warming import Warmed, most_frequent, seconds_since, warm
 from query_service.workers import Workers
 from rag_papers.errors import GeneratorUnavailable
 from rag_papers.persist.sessions import SessionStore
@@ -76,24 +77,31 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
     def register(self, server: grpc.aio.Server) -> None:
         """Lets `server` serve the calls."""
         query_pb2_grpc.add_QueryServiceServicer_to_server(self, server)
-        # In place of the handler that parses: Ask takes and gives bytes.
-        handler: Any = grpc.unary_unary_rpc_method_handler(self.Ask)
-        server.add_registered_method_handlers(SERVICE_NAME, {"Ask": handler})
+        # In place of those that parse: Ask takes and gives bytes, and AskStream takes them.
+        serialize = query_pb2.AskStreamResponse.SerializeToString
+        handlers: dict[str, Any] = {
+            "Ask": grpc.unary_unary_rpc_method_handler(self.Ask),
+            "AskStream": grpc.unary_stream_rpc_method_handler(self.AskStream, response_serializer=serialize),
+        }
+        server.add_registered_method_handlers(SERVICE_NAME, handlers)
 
     async def Ask(self, request: bytes, context: _Context) -> bytes:  # type: ignore[override]  # see register
         """Answers a question; the request and the response are serialised."""
         start = time.perf_counter()
         ask = self._requests.ask(request)
-        if not ask.session_id and (asked := self._asker.stored(ask)):
-            return _response(asked, start)
-        return await self._answered(ask, _stop(context), start)
+        return self._at_hand(ask, start) or await self._answered(ask, _stop(context), start)
 
-    async def AskStream(
-        self, request: query_pb2.AskRequest, context: _Context
+    async def AskStream(  # type: ignore[override]  # see register
+        self, request: bytes, context: _Context
     ) -> AsyncIterator[query_pb2.AskStreamResponse]:
-        """Answers a question and tells of it meanwhile."""
+        """Answers a question and tells of it meanwhile; the request is serialised."""
         start = time.perf_counter()
-        ask = convert.ask(request, self._max_query_chars, self._defaults)
+        ask = self._requests.ask(request)
+        messages = AskMessages()
+        if response := self._at_hand(ask, start):
+            for message in messages.rest(query_pb2.AskResponse.FromString(response)):
+                yield message
+            return
         loop = asyncio.get_running_loop()
         # What a slow client has not taken yet waits here, at most one answer; no thread waits for it.
         events: asyncio.Queue[Event | None] = asyncio.Queue()
@@ -103,7 +111,6 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
 
         working = asyncio.ensure_future(self._answered(ask, _stop(context), start, listen))
         working.add_done_callback(lambda _: events.put_nowait(None))
-        messages = AskMessages()
         try:
             while event := await events.get():
                 yield messages.of(event)
@@ -117,8 +124,9 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         """Retrieves passages."""
         start = time.perf_counter()
         search = convert.search(request, self._max_query_chars)
-        found = await self._blocking(context, lambda stop: self._searcher.search(search, stop))
-        response = convert.search_response(found, trace_id.get())
+        response = await self._blocking(
+            context, lambda stop: convert.search_response(self._searcher.search(search, stop), trace_id.get())
+        )
         response.timings_ms["total"] = (time.perf_counter() - start) * 1000
         logger.info(
             "search: %d passages, index %s, retrieval hit %s, %.0f ms",
@@ -232,6 +240,11 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
         logger.info("vacuumed: %d to %d bytes", before, after)
         return query_pb2.VacuumCacheResponse(bytes_before=before, bytes_after=after)
 
+    def _at_hand(self, ask: ValidAsk, start: float) -> bytes | None:
+        """The response to a call that began at `start`, if it is stored and no turn of a session."""
+        asked = None if ask.session_id else self._asker.stored(ask)
+        return _response(asked, start) if asked else None
+
     async def _answered(self, ask: ValidAsk, stop: Stop, start: float, listener: Listener = to_nobody) -> bytes:
         """The response to a call that began at `start`, as a turn of its session if there is one."""
         if not ask.session_id:
@@ -244,13 +257,20 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
     async def _warmed(self, request: query_pb2.WarmCacheRequest, stop: Stop) -> AsyncIterator[Warmed]:
         days = convert_cache.warm_days(request)
         queries = list(request.queries)
-        if count := request.most_frequent:
-            is_meant = partial(convert_session.is_of_corpus, corpus=request.corpus)
-            frequent = partial(most_frequent, self._sessions, count, days, stop, is_meant)
-            queries += await self._workers.run(frequent, stop)
+        if request.most_frequent:
+            queries += await self._workers.run(lambda: self._frequent(request, seconds_since(days), stop), stop)
         asks = convert_cache.warm(request, queries, self._max_query_chars, self._defaults)
         async for warmed in warm(self._asker, asks, stop):
             yield warmed
+
+    def _frequent(self, request: query_pb2.WarmCacheRequest, since: float, stop: Stop) -> list[str]:
+        """What was asked often: in sessions; then, as long as these are not enough, without one."""
+        count = request.most_frequent
+        is_meant = partial(convert_session.is_of_corpus, corpus=request.corpus)
+        queries = dict.fromkeys(most_frequent(self._sessions, count, since, stop, is_meant))
+        if len(queries) < count:
+            queries |= dict.fromkeys(self._asker.asked_again(normalize("NFC", request.corpus), count, since))
+        return list(queries)[:count]
 
     async def _blocking(self, context: _Context, work: Callable[[Stop], _T]) -> _T:
         """Lets a worker do `work`, which is told when nobody waits for it any more."""

@@ -64,15 +64,19 @@ async def warm(asker: Asker, asks: Sequence[Ask], stop: Stop) -> AsyncIterator[W
         yield warmed
 
 
-def most_frequent(
-    sessions: SessionStore, count: int, days: float, stop: Stop, is_meant: Callable[[StoredTurn], bool]
-) -> list[str]:
-    """The questions that were asked most often in sessions during the last days, the most frequent first.
+def seconds_since(days: float) -> float:
+    """The time so many days ago, seconds since the epoch."""
+    return time.time() - days * _DAY_SECONDS
 
-    Of the turns that `is_meant` says. Those that needed the history of their session are left out: the answer depends
-    on it. Raises SessionsUnavailable and DeadlineExceeded.
+
+def most_frequent(
+    sessions: SessionStore, count: int, since: float, stop: Stop, is_meant: Callable[[StoredTurn], bool]
+) -> list[str]:
+    """The questions that were asked most often in sessions since `since`, the most frequent first.
+
+    Seconds since the epoch; of the turns that `is_meant` says. Those that needed the history of their session are left
+    out: the answer depends on it. Raises SessionsUnavailable and DeadlineExceeded.
     """
-    since = time.time() - days * _DAY_SECONDS
     times: Counter[str] = Counter()
     after, more = "", True
     while more:

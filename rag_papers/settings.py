@@ -197,8 +197,8 @@ class Settings:
     )
     warm_questions: int = _setting(
         0,
-        "how many of the questions that were asked most often in sessions of the last seven days QueryService asks by "
-        "itself when a corpus has a new active version",
+        "how many of the questions that were asked often in the last seven days QueryService asks by itself when a "
+        "corpus has a new active version",
         unit="questions",
         low=0,
         high=10_000,

@@ -255,7 +255,7 @@ def warm_cache(
     corpus: str = "",
     config: query_pb2.AskConfig | None = None,
 ) -> query_pb2.WarmCacheRequest:
-    """Asks questions ahead, besides `queries` those asked most often in sessions; yields how far it has come.
+    """Asks questions ahead, besides `queries` those that were asked often; yields how far it has come.
 
     Whoever stops reading before the end closes the iterator, which ends the call.
     """

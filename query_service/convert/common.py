@@ -287,7 +287,9 @@ def _source(rank: int, score: float, candidate: Candidate, record: PassageRecord
 
 def passage_message(record: PassageRecord) -> resources_pb2.Passage:
     """A passage."""
-    return resources_pb2.Passage(**dataclasses.asdict(record))
+    return resources_pb2.Passage(
+        **vars(record)
+    )  # dataclasses.asdict would copy, and take most of a search's conversion
 
 
 def _citation(citation: Citation) -> resources_pb2.Citation:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 
 from rag_papers.persist.hashing import digest
 from rag_papers.persist.sqlite_store import CacheTable, Entry, SqliteStore
@@ -62,6 +62,10 @@ class AnswerCache:
     def get(self, key: AnswerKey) -> Entry | None:
         """The stored answer."""
         return self._store.get(CacheTable.ANSWERS, key.digest())
+
+    def used_last(self, corpus_ids: Collection[str] | None, since: float) -> Iterator[bytes]:
+        """Answers that were read after they were written; see `SqliteStore.used_last`."""
+        return self._store.used_last(CacheTable.ANSWERS, corpus_ids, since)
 
     def put(self, key: AnswerKey, answer: bytes) -> None:
         """Stores or replaces an answer."""

@@ -10,7 +10,7 @@ import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from rag_papers.persist.cache_schema import CacheTable, checksum, id_of, insertion, recount
+from rag_papers.persist.cache_schema import CacheTable, checksum, id_of, insertion, recount, size_of
 
 logger = logging.getLogger(__name__)
 
@@ -19,8 +19,6 @@ BATCH_ROWS = 500
 
 _EVICTED_ROWS = 4096  # found by one look at all places
 _KEYS_PER_SELECT = (1, 16, 128, 1024)  # few statements, so that all of them stay prepared
-
-_SIZE = "length(key) + length(value)"
 
 
 class Entry(NamedTuple):  # thousands are made at once, and a dataclass that is frozen takes four times as long
@@ -160,6 +158,19 @@ def note_accesses(connection: sqlite3.Connection, table: CacheTable, accessed: I
     connection.executemany(f"UPDATE {table}_places SET accessed = ?2 WHERE id = ?1 AND accessed < ?2", accessed)
 
 
+def used_last(
+    connection: sqlite3.Connection, table: CacheTable, corpus_ids: Collection[str] | None, since: float
+) -> list[bytes]:
+    """Keys of the entries, of `corpus_ids` if given, read after they were written, since `since`, last one first."""
+    where, arguments = _of_corpora(corpus_ids)
+    rows = connection.execute(
+        f"SELECT key FROM {table} AS entry JOIN {table}_places AS place USING (row) "
+        f"WHERE accessed > created AND accessed >= ? {where} ORDER BY accessed DESC",
+        [since, *arguments],
+    )
+    return [key for (key,) in rows if type(key) is bytes]
+
+
 def count_reads(connection: sqlite3.Connection, table: CacheTable, hits: int, misses: int) -> None:
     """Adds to the counts of `table`."""
     connection.execute("UPDATE tables SET hits = hits + ?, misses = misses + ? WHERE name = ?", [hits, misses, table])
@@ -177,18 +188,25 @@ def matching(
     """Row ids, ascending, and sizes of the entries of a selection, at most BATCH_ROWS from behind `after` to `last`."""
     where: list[str] = []
     arguments: list[int | float | str] = [after, last]
-    if selection.corpus_ids is not None:
-        # The first of the two is what lets the index be used, which has the entries of a version alone.
-        where.append(f"AND corpus_id != '' AND corpus_id IN ({', '.join('?' * len(selection.corpus_ids))})")
-        arguments += selection.corpus_ids
+    of_corpora, corpus_ids = _of_corpora(selection.corpus_ids)
+    where.append(of_corpora)
+    arguments += corpus_ids
     if selection.before is not None:
         where.append("AND created < ?")
         arguments.append(selection.before)
     return connection.execute(
-        f"SELECT row, {_SIZE} FROM {table} WHERE row > ? AND row <= ? {' '.join(where)} "
+        f"SELECT row, {size_of()} FROM {table} WHERE row > ? AND row <= ? {' '.join(where)} "
         f"ORDER BY row LIMIT {BATCH_ROWS}",
         arguments,
     ).fetchall()
+
+
+def _of_corpora(corpus_ids: Collection[str] | None) -> tuple[str, list[str]]:
+    """A condition, for behind another one, and its arguments."""
+    if corpus_ids is None:
+        return "", []
+    # The first of the two is what lets the index be used, which has the entries of a version alone.
+    return f"AND corpus_id != '' AND corpus_id IN ({', '.join('?' * len(corpus_ids))})", list(corpus_ids)
 
 
 def delete(connection: sqlite3.Connection, table: CacheTable, rows: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:

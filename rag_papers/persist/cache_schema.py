@@ -113,10 +113,15 @@ def insertion(table: CacheTable) -> str:
     return f"INSERT INTO {table} (id, key, checksum, created, corpus_id, value) VALUES (?, ?, ?, ?, ?, ?)"
 
 
+def size_of(row: str = "") -> str:
+    """What an entry counts, in bytes, as an SQL expression; `row` is the prefix of its columns."""
+    return f"length({row}key) + length({row}value)"
+
+
 def recount(connection: sqlite3.Connection, table: CacheTable) -> None:
     """Sets the size of `table` to what its rows say: damage may have parted the two. Within a transaction."""
     connection.execute(
-        "UPDATE tables SET (count, bytes, epoch) = (SELECT count(*), coalesce(sum(length(key) + length(value)), 0), "
+        f"UPDATE tables SET (count, bytes, epoch) = (SELECT count(*), coalesce(sum({size_of()}), 0), "
         f"epoch + 1 FROM {table}) WHERE name = ?",
         [table],
     )
@@ -137,8 +142,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def _create(connection: sqlite3.Connection, table: CacheTable) -> None:
-    size = "length({0}.key) + length({0}.value)"
-    old, new = size.format("old"), size.format("new")
+    old, new = size_of("old."), size_of("new.")
     where = f"WHERE name = '{table}'"
     # The epoch begins anywhere: what was read from one file must not seem to be valid in the next.
     for statement in (

@@ -21,7 +21,7 @@ from typing import TypeVar
 from rag_papers.errors import SessionNotFound, SessionsUnavailable
 from rag_papers.persist import cache_rows
 from rag_papers.persist.cache_database import CacheDatabase
-from rag_papers.persist.cache_schema import CacheTable
+from rag_papers.persist.cache_schema import CacheTable, size_of
 
 logger = logging.getLogger(__name__)
 
@@ -248,7 +248,7 @@ def _retain(connection: sqlite3.Connection, retention: Retention) -> int:
     """Deletes the sessions whose retention is over, but for the newest; returns how many."""
     oldest = time.time() - retention.days * _DAY_SECONDS if retention.days else -math.inf
     newest_first = connection.execute(
-        f"SELECT substr(key, 1, {_ID_BYTES}), max(created), sum(length(key) + length(value)) FROM {_TABLE} "
+        f"SELECT substr(key, 1, {_ID_BYTES}), max(created), sum({size_of()}) FROM {_TABLE} "
         f"WHERE length(key) = {_ID_BYTES + _NUMBER.size} GROUP BY 1 ORDER BY 2 DESC, 1"
     ).fetchall()
     total = itertools.accumulate(size for *_, size in newest_first)

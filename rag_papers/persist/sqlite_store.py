@@ -9,7 +9,7 @@ import logging
 import math
 import sqlite3
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 _VACUUM_PAGES = 200  # moved in one transaction
 _EVICTED_SHARE = 16  # an eviction frees this part of the limit, ...
 _EVICTED_BYTES = 4 << 20  # ... or this much if that is less
+_USED_AT_ONCE = 16  # values read at once where it is not known how many are wanted
 _LARGEST_SHARE = 4  # an entry larger than this part of the limit is not stored
 _NO_LIMITS = TableLimits()
 # How long no signal counts as no write: a writer may die between its commit and its signal, somebody delete the file.
@@ -126,6 +127,20 @@ class SqliteStore:
     def put(self, table: CacheTable, key: bytes, value: bytes, corpus_id: str = "") -> None:
         """Writes or replaces one entry; see `put_many`."""
         self.put_many(table, {key: value}, corpus_id)
+
+    def used_last(self, table: CacheTable, corpus_ids: Collection[str] | None, since: float) -> Iterator[bytes]:
+        """The values that were read after they were written, at `since` or later, the one read last first.
+
+        Seconds since the epoch. Only those of `corpus_ids` where they are given. This itself is no use of them.
+        """
+        self._upkeep()
+        choose = partial(cache_rows.used_last, table=table, corpus_ids=corpus_ids, since=since)
+        keys = self._database.read("looking for what is used", choose, list[bytes]())
+        for start in range(0, len(keys), _USED_AT_ONCE):
+            part = keys[start : start + _USED_AT_ONCE]
+            load = partial(cache_rows.read_values, table=table, keys=part, after=self._oldest(table, time.time()))
+            found = self._database.read(f"reading {table}", load, dict[bytes, bytes]())
+            yield from (found[key] for key in part if key in found)
 
     def purge(
         self,

@@ -1799,7 +1799,9 @@ class WarmCacheRequest(_message.Message):
     CONFIG_FIELD_NUMBER: _builtins.int
     most_frequent: _builtins.int
     """Besides them so many of the questions that were asked most often in sessions, 0 to 10,000, of `corpus` if that is given;
-    those that were completed from their session's history are left out. Default 0.
+    those that were completed from their session's history are left out. If these are fewer, then of those asked without a
+    session, too, whose stored answer was given out after it was made, the last ones; those with a filter are left out.
+    Default 0.
     """
     days: _builtins.float
     """Over how many of the last days these are counted, more than 0 and at most 36,500. Default 7."""

@@ -73,6 +73,26 @@ def true_size(store: SqliteStore, table: CacheTable = ANSWERS) -> tuple[int, int
     return count, size
 
 
+class TestUsedLast:
+    def test_is_what_was_read_after_it_was_written(self, open_store: Open, clock: Clock) -> None:
+        store = open_store(ttl_seconds=1000)
+        begin = clock.now
+        for number in range(40):
+            store.put(ANSWERS, key(number), b"%d" % number, corpus_id="ab"[number % 2])
+        for number in (7, 30, 8, 7, *range(10, 29)):
+            clock.now += 1
+            assert store.get(ANSWERS, key(number))
+        expected = [b"%d" % number for number in (*range(28, 9, -1), 7, 8, 30)]
+        before = of(store).counters
+        assert list(store.used_last(ANSWERS, None, begin)) == expected
+        assert list(store.used_last(ANSWERS, ["a"], begin)) == [value for value in expected if int(value) % 2 == 0]
+        assert list(store.used_last(ANSWERS, ["c"], begin)) == list(store.used_last(ANSWERS, [], begin)) == []
+        assert list(store.used_last(ANSWERS, None, clock.now)) == [b"28"]
+        assert of(store).counters == before
+        clock.now = begin + 1001
+        assert list(store.used_last(ANSWERS, None, begin)) == []
+
+
 class TestSize:
     def test_is_kept_exactly_whatever_is_done(self, open_store: Open) -> None:
         store = open_store(max_bytes=8_000)

@@ -232,6 +232,9 @@ def test_what_ask_refuses_is_refused(library: Service, client: QueryClient) -> N
     assert set(caught.value.violations) == {"query", "config.top_k_first"}
     with pytest.raises(CorpusNotFound):
         next(client.ask_stream(QUESTION, corpus="nowhere"))
+    with pytest.raises(grpc.RpcError) as garbled, grpc.insecure_channel(library.address) as channel:
+        list(channel.unary_stream("/rag_papers.v1.QueryService/AskStream")(b"\xff"))
+    assert garbled.value.code() is grpc.StatusCode.INVALID_ARGUMENT  # type: ignore[attr-defined]
     with pytest.raises(grpc.RpcError) as late:
         list(library.stub.AskStream(pb.AskRequest(query=QUESTION), timeout=1e-4))
     assert late.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED  # type: ignore[attr-defined]

@@ -53,6 +53,40 @@ def test_the_questions_asked_most_often_in_sessions(library: Service) -> None:
     assert [message.query for message in told] == ["", QUESTIONS[0]]
 
 
+def test_then_those_asked_again_without_a_session(library: Service) -> None:
+    library.ask(QUESTIONS[2], session_id="-")
+    library.ask(QUESTIONS[2])
+    other = "What is a vector?"
+    for question in (QUESTIONS[0], other, QUESTIONS[1], QUESTIONS[0]):
+        library.ask(question)  # that one but for the first, ...
+    for question in (QUESTIONS[0], QUESTIONS[1]):
+        library.ask(question)
+    library.ask(other, filter=pb.Filter(document_ids=["dropout.txt"]))  # ... and these, ...
+    library.ask(other, filter=pb.Filter(document_ids=["dropout.txt"]))  # ... which are not all in their text
+    *_, last = told = list(library.stub.WarmCache(WarmCacheRequest(most_frequent=9)))
+    assert [message.query for message in told] == ["", QUESTIONS[2], QUESTIONS[1], QUESTIONS[0]]
+    assert counts(last) == (3, 3, 0, 0, 0)
+    told = list(library.stub.WarmCache(WarmCacheRequest(most_frequent=2, corpus="library")))
+    assert [message.query for message in told] == ["", QUESTIONS[2], QUESTIONS[0]]
+    told = list(library.stub.WarmCache(WarmCacheRequest(queries=[other], most_frequent=9, days=1e-9)))
+    assert [message.query for message in told] == ["", other]
+    library.publish("other", {"volcano.txt": "A volcano is a vent of a planet."})
+    told = list(library.stub.WarmCache(WarmCacheRequest(most_frequent=9, corpus="other")))
+    assert [message.query for message in told] == [""]
+    nowhere = WarmCacheRequest(most_frequent=9, corpus="nowhere")
+    assert refused(lambda: list(library.stub.WarmCache(nowhere)))[1].reason == "CORPUS_NOT_FOUND"
+
+
+def test_what_an_earlier_version_was_asked_without_a_session(library: Service) -> None:
+    for _ in range(2):
+        library.ask(QUESTIONS[0], corpus="library")
+    library.publish("library", LIBRARY | {"volcano.txt": "A volcano is a vent of a planet."})
+    # Twice: that an answer was made ahead is no sign that anybody wants it.
+    for done in ((1, 0, 1, 0, 0), (1, 1, 0, 0, 0)):
+        *_, last = library.stub.WarmCache(WarmCacheRequest(most_frequent=9, corpus="library"))
+        assert (last.query, counts(last)) == (QUESTIONS[0], done)
+
+
 def test_of_a_corpus_count_the_questions_asked_of_it(library: Service) -> None:
     library.publish("other", {"volcano.txt": "A volcano is a vent of a planet."})
     library.ask(QUESTIONS[0], session_id="-", corpus="library")

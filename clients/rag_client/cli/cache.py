@@ -68,7 +68,7 @@ def purge(
 
 @cache.command()
 @click.argument("file", type=click.File(encoding="utf-8"), required=False)
-@click.option("--frequent", type=click.IntRange(0), default=0, metavar="N", help="So many of those asked in sessions.")
+@click.option("--frequent", type=click.IntRange(0), default=0, metavar="N", help="So many of those asked often.")
 @click.option(
     "--days", type=float, default=7.0, show_default=True, metavar="D", help="Over how many days to count them."
 )

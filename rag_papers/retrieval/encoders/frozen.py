@@ -20,7 +20,7 @@ from rag_papers.retrieval.encoders.huge_pages import in_huge_pages
 
 if TYPE_CHECKING:
     from onnxruntime import InferenceSession
-    from tokenizers import Tokenizer
+    from tokenizers import Encoding, Tokenizer
 
 GRAPH = "model.onnx"
 """From input_ids, int64 (rows, tokens), to float32 (rows, dim), L2-normalised."""
@@ -33,6 +33,8 @@ SETTINGS = "config.json"
 
 LARGE_SHARE = 16
 """Batches that a thread has of a group of many texts: of fewer, some would wait long for the last one."""
+_MANY_TEXTS = 8
+"""From so many on texts are tokenised by several threads: waking them takes longer than a few texts take."""
 _LEAST_TOKENS = 64
 """A batch is not divided further: reading the weights takes as long as computing with them."""
 
@@ -100,12 +102,12 @@ class FrozenEncoder:
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """Tokens of each text."""
-        return [
-            len(encoding.ids) for encoding in self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        ]
+        return [len(encoding.ids) for encoding in self._encodings(texts, marked=False)]
 
     def batches(self, texts: Sequence[str]) -> list[list[int]]:
         """Positions in `texts` in groups of similar length, the shortest texts first."""
+        if len(texts) == 1:
+            return [[0]]
         return by_tokens([len(ids) for ids in self._tokenize(texts)], self._group)
 
     def encode(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
@@ -131,17 +133,29 @@ class FrozenEncoder:
         return vectors[[rows[text] for text in texts]]
 
     def _tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        return [encoding.ids for encoding in self._marked.encode_batch_fast(list(texts))]
+        whole = [encoding.ids for encoding in self._encodings(texts, marked=True)]
+        return [
+            ids if len(ids) <= self._settings.window else self._cutting_tokenizer.encode(text).ids
+            for text, ids in zip(texts, whole, strict=True)
+        ]
+
+    def _encodings(self, texts: Sequence[str], marked: bool) -> "Sequence[Encoding]":
+        if len(texts) < _MANY_TEXTS:
+            return [self._tokenizer.encode(text, add_special_tokens=marked) for text in texts]
+        return self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=marked)
 
     @functools.cached_property
     def _tokenizer(self) -> "Tokenizer":
-        return self._load_tokenizer(None)
+        return self._load_tokenizer()
 
     @functools.cached_property
-    def _marked(self) -> "Tokenizer":
-        return self._load_tokenizer(self._settings.window)
+    def _cutting_tokenizer(self) -> "Tokenizer":
+        """What cuts a text at the window, and leaves the model's marks around it."""
+        tokenizer = self._load_tokenizer()
+        tokenizer.enable_truncation(self._settings.window)
+        return tokenizer
 
-    def _load_tokenizer(self, window: int | None) -> "Tokenizer":
+    def _load_tokenizer(self) -> "Tokenizer":
         try:
             from tokenizers import Tokenizer
         except ImportError as error:
@@ -149,8 +163,6 @@ class FrozenEncoder:
         tokenizer = Tokenizer.from_file(str(self._directory / TOKENIZER))
         tokenizer.no_padding()
         tokenizer.no_truncation()
-        if window:
-            tokenizer.enable_truncation(window)
         return tokenizer
 
     @functools.cached_property
