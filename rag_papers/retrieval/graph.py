@@ -88,7 +88,7 @@ def build_graph(vectors: Rows, path: Path, on_progress: Callable[[int], None]) -
 
 
 def _close_together(index: Any) -> Positions:
-    """The numbers of the vectors in `index` as a walk along the links of the lowest layer, depth-first, comes by them."""
+    """The numbers of the vectors in `index` as a depth-first walk along the links of the lowest layer comes by them."""
     import faiss
 
     links = faiss.vector_to_array(index.hnsw.neighbors)
