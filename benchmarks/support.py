@@ -6,9 +6,9 @@ DIRECTORY is SciFact in BEIR layout with the evidence of its claims as metadata 
 sentences of a paper: its evidence where that supports it (SUPPORT), its evidence where that contradicts it
 (CONTRADICT), and, for each supported pair, of each of the ten papers most like the claim (by BM25, without those
 judged for it) as many sentences, those nearest to the claim by cosine (OTHER). Prints the AUC of SUPPORT against
-either: for two plain scores, word overlap and cosine; for the logistic estimate fitted in ten folds by claim, with a
-95 % interval by a bootstrap over claims, and for the features that tell what the sentences are about and those that
-tell which way they go fitted alone; for the score that the verifier gives with the weights of
+either, with a 95 % interval by a bootstrap over claims: for two plain scores, word overlap and cosine; for logistic
+estimates fitted in ten folds by claim, of how likely sentences are about the claim, of how likely they go its way, and
+the product of both, beside one estimate of all features; for the scores that the verifier gives with the weights of
 query_service/verification/support.py; and for what the claim's words alone give, its annotators having negated many
 of them to make the contradicted ones. At last the weights fitted on all pairs. Embedding takes minutes; RAG_CACHE_DIR
 keeps the vectors for another run.
@@ -17,7 +17,7 @@ keeps the vectors for another run.
 import dataclasses
 import itertools
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from sklearn.metrics import roc_auc_score
 from query_service.evidence import sentences_of
 from query_service.verification.clashes import Stated
 from query_service.verification.facts import directions, negations
-from query_service.verification.support import AGREES, SUPPORTED, Context, Idf, Support, features
+from query_service.verification.support import ABOUT, AGREES, Context, Idf, Logistic, Support, features
 from rag_client.evaluation import lines
 from rag_papers.persist.caching import USE
 from rag_papers.persist.embedding_cache import CachingEncoder
@@ -48,8 +48,6 @@ MODEL = "all-MiniLM-L6-v2"
 FOLDS = 10
 OTHERS = 10
 RESAMPLES = 300
-ABOUT = ("coverage", "nearness", "subject", "names", "quantities")
-"""The features that tell what the sentences are about."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,30 +79,33 @@ def main(directory: Path) -> None:
     claim_of = np.unique(np.array([pair.claim_id for pair in pairs]), return_inverse=True)[1]
     folds = np.random.default_rng(0).permutation(claim_of.max() + 1)[claim_of] % FOLDS
 
-    def columns(among: Sequence[str]) -> Floats:
+    def columns(among: Iterable[str]) -> Floats:
         return table[:, [names.index(name) for name in among]]
 
-    def fitted(among: Sequence[str], on: npt.NDArray[np.bool_] | None = None) -> Floats:
-        return cross_validated(columns(among), labels, folds, on)
-
-    words = cross_validated(np.array([words_alone(pair.claim) for pair in pairs]), labels, folds)
+    judged = labels != "OTHER"
+    about = cross_validated(columns(ABOUT.weights), judged, labels, folds)
+    way = cross_validated(columns(AGREES.weights), labels == "SUPPORT", labels, folds, judged)
+    words = np.array([words_alone(pair.claim) for pair in pairs])
     for name, scores in {
         "overlap": np.array([overlap(pair) for pair in pairs]),
         "cosine": np.array([cosine(pair, vectors) for pair in pairs]),
-        "fitted": fitted(names),
-        "fitted, about": fitted(ABOUT),
-        "fitted, which way": fitted(list(AGREES.weights), labels != "OTHER"),
+        "fitted, all": cross_validated(columns(names), labels == "SUPPORT", labels, folds),
+        "fitted, about": about,
+        "fitted, way": way,
+        "fitted, about x way": about * way,
         "support": np.array([each.score for each in supports]),
         "agreement": np.array([each.agreement for each in supports]),
-        "claim's words": words,
+        "claim's words": cross_validated(words, labels == "SUPPORT", labels, folds),
     }.items():
         print(f"  {name:18s} AUC against " + ", ".join(against(scores, labels, claim_of)))
-    about_it = labels != "OTHER"
-    for name, estimate, rows in (("support", SUPPORTED, slice(None)), ("agreement", AGREES, about_it)):
-        model = logistic(columns(list(estimate.weights))[rows], labels[rows])
-        weights = zip(estimate.weights, model.coef_[0].round(2).tolist(), strict=True)
-        print(f"  weights of {name}: {dict(weights)}, intercept {model.intercept_[0]:.2f}")
+    show("about", ABOUT, logistic(columns(ABOUT.weights), judged, labels))
+    show("agreement", AGREES, logistic(columns(AGREES.weights)[judged], (labels == "SUPPORT")[judged], labels[judged]))
     store.close()
+
+
+def show(name: str, estimate: Logistic, model: LogisticRegression) -> None:
+    weights = dict(zip(estimate.weights, model.coef_[0].round(2).tolist(), strict=True))
+    print(f"  weights of {name}: {weights}, intercept {model.intercept_[0]:.2f}")
 
 
 class Vectors:
@@ -195,26 +196,29 @@ def words_alone(claim: str) -> list[float]:
 
 def cross_validated(
     table: Floats,
+    wanted: npt.NDArray[np.bool_],
     labels: npt.NDArray[np.str_],
     folds: npt.NDArray[np.int64],
     on: npt.NDArray[np.bool_] | None = None,
 ) -> Floats:
-    """Scores of all pairs, each by a fit on the other folds, or on those pairs of them that are `on`."""
+    """Probabilities of all pairs, each by a fit on the other folds, or on those pairs of them that are `on`."""
     scores = np.zeros(len(table))
     for fold in range(FOLDS):
         others = (folds != fold) if on is None else (folds != fold) & on
-        model = logistic(table[others], labels[others])
-        scores[folds == fold] = model.decision_function(table[folds == fold])
+        model = logistic(table[others], wanted[others], labels[others])
+        scores[folds == fold] = model.predict_proba(table[folds == fold])[:, 1]
     return scores
 
 
-def logistic(table: Floats, labels: npt.NDArray[np.str_]) -> LogisticRegression:
-    """Supported against the others, OTHER and CONTRADICT counting as much as one another and together as SUPPORT."""
-    weights = np.ones(len(labels))
-    others = [label for label in ("OTHER", "CONTRADICT") if (labels == label).any()]
-    for label in others:
-        weights[labels == label] = (labels == "SUPPORT").sum() / (labels == label).sum() / len(others)
-    return LogisticRegression(max_iter=1000).fit(table, labels == "SUPPORT", sample_weight=weights)
+def logistic(table: Floats, wanted: npt.NDArray[np.bool_], labels: npt.NDArray[np.str_]) -> LogisticRegression:
+    """Those `wanted` against the others, which count as much; on either side each label as much as any other."""
+    weights = np.zeros(len(labels))
+    for side in (wanted, ~wanted):
+        kinds = np.unique(labels[side])
+        for kind in kinds:
+            among = side & (labels == kind)
+            weights[among] = len(labels) / len(kinds) / among.sum() / 2
+    return LogisticRegression(max_iter=1000).fit(table, wanted, sample_weight=weights)
 
 
 def against(scores: Floats, labels: npt.NDArray[np.str_], claim_of: npt.NDArray[np.int64]) -> list[str]:

@@ -59,24 +59,16 @@ class Logistic(NamedTuple):
         return 1 / (1 + math.exp(-self.intercept - sum(w * features[name] for name, w in self.weights.items())))
 
 
-SUPPORTED = Logistic(
-    -1.7,
+ABOUT = Logistic(
+    -4.3,
     {
-        "coverage": 1.1,
-        "nearness": 0.2,
-        "subject": 2.0,
+        "coverage": 4.0,
+        "subject": 5.4,
         "names": -0.4,
-        "quantities": -0.4,
-        "leaning": 0.5,
-        "agreement": 1.2,
-        "parity": 0.2,
-        "lowers": -0.5,
-        "negates": -1.2,
-        "negated": 0.3,
-        "both": 1.5,
+        "quantities": -0.2,
     },
 )
-"""How likely a text supports a claim."""
+"""How likely a text speaks of what a claim is about."""
 AGREES = Logistic(
     0.2,
     {
@@ -98,9 +90,11 @@ class Support:
     """What a context has for and against a sentence."""
 
     score: float
-    """In [0, 1]: 1 for a sentence that stands there word for word, else an estimate of how likely it is supported."""
+    """In [0, 1]: 1 for a sentence that stands there word for word, else an estimate of how likely it is supported: how
+    likely the stretch is about the same, times `agreement`.
+    """
     agreement: float
-    """In [0, 1]: the same for how likely the stretch goes the same way, if it is about the same at all."""
+    """In [0, 1]: how likely the stretch goes the same way, if it is about the same at all."""
     coverage: float
     """Share of its content words, weighted by rarity, that stand in the stretch or its headings, in [0, 1]."""
     supported: bool
@@ -195,10 +189,11 @@ class Context:
         self._stop.check()
         failed = clashes(claim, stretch.stated)
         found = features(claim, stretch.stated, coverage, self._vectors)
+        agreement = AGREES.of(found)
         return Support(
-            score=SUPPORTED.of(found),
+            score=ABOUT.of(found) * agreement,
             coverage=coverage,
-            agreement=AGREES.of(found),
+            agreement=agreement,
             supported=coverage >= ENOUGH and not failed,
             clashes=failed if coverage >= _SAME_MATTER else (),
             source=stretch.source,
@@ -228,16 +223,15 @@ def _judged(entailment: Entailment, text: str, found: Sequence[Support]) -> list
 
 def features(claim: Stated, text: Stated, coverage: float, vectors: Vectors | None) -> dict[str, float]:
     """What the estimates are made from, all in [-1, 1]; `coverage` stands in for cosines where there are no vectors."""
-    nearness, subject, leaning = coverage, coverage, 0.0
+    subject, leaning = coverage, 0.0
     if vectors is not None:
         texts = [claim.text, text.text, opposite(claim.text), text.title or text.text]
         own, other, turned, title = vectors.texts(texts).astype(np.float64)
-        nearness, subject = (float(np.clip(own @ vector, 0, 1)) for vector in (other, title))
+        subject = float(np.clip(own @ title, 0, 1))
         leaning = float(np.clip(_LEANING * (own - turned) @ other, -1, 1))
     ways, other_ways = claim.directed, text.directed
     return {
         "coverage": coverage,
-        "nearness": nearness,
         "subject": subject,
         "names": len(missing_names(claim, text)) / max(1, len(claim.names)),
         "quantities": len(missing_quantities(claim, text)) / max(1, len(claim.quantities)),

@@ -705,12 +705,12 @@ class AnswerSentence(_message.Message):
     words do and no check failed. Rules decide, which see a changed word; a free paraphrase they mostly call unsupported.
     """
     support: _builtins.float
-    """How likely its citations support it, 0 to 1: 1 word for word, else an estimate that puts sentences in order. It tells
-    what the citations are about better than whether they agree.
+    """How likely its citations support it, 0 to 1: 1 word for word, else an estimate that puts sentences in order, of how
+    likely they are about the same, times `agreement`. It tells what they are about better than whether they agree.
     """
     agreement: _builtins.float
-    """How likely its citations do not contradict it, if they are about the same at all, 0 to 1: an estimate like `support`
-    that looks at negations and directions alone. Low where more is looked at; no verdict.
+    """How likely its citations do not contradict it, if they are about the same at all, 0 to 1: an estimate that looks at
+    negations and directions alone; no verdict.
     """
     @_builtins.property
     def citations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Citation]:
