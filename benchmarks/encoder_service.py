@@ -4,8 +4,8 @@
     python benchmarks/encoder_service.py together [--rounds N]
 
 `start`: from the start of the process to its first answer that no cache knows, and its memory then, against a process
-that imports sentence-transformers, loads the same model and embeds one query; in turn. `together`: 16 searches at once
-against one after the other, past the caches.
+that imports sentence-transformers, loads the same model and embeds one query; in turn. `together`: 16 searches at once,
+each on a connection of its own, against one after the other, past the caches; of one server process, and of two.
 """
 
 import argparse
@@ -18,12 +18,15 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 from encoder import NAME, QUERY
 from quiet import Neighbours
 from services import Services, running_services
 
 from rag_client import QueryClient
 from rag_papers.retrieval.encoders import SentenceTransformerEncoder, open_encoder
+from rag_papers.v1.query_pb2 import SearchRequest
+from rag_papers.v1.query_pb2_grpc import QueryServiceStub
 
 REFERENCE = """
 import resource, sys
@@ -71,22 +74,24 @@ def most_memory(process: int) -> float:
 
 def together(services: Services, rounds: int) -> None:
     """Different searches at once against one by one: of one length, which one batch embeds, and of eight."""
+    # Otherwise all channels of a process share one connection, and so one process of the service.
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    stubs = [QueryServiceStub(grpc.insecure_channel(services.query.address, options)) for _ in PLACES]
 
-    def search(text: str) -> None:
-        services.query.search(text, use_cache=False)
+    def search(number: int, text: str) -> None:
+        stubs[number].Search(SearchRequest(query=text, corpus="sample", use_cache=False))
 
     words = QUERY.split()
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for title, shortest in (("one length", len(words)), ("eight lengths", len(words) - 7)):
             texts = [" ".join([place, *words[: shortest + number % 8]]) for number, place in enumerate(PLACES)]
             times: dict[str, list[float]] = {"at once": [], "one by one": []}
-            search(QUERY)
+            list(map(search, range(AT_ONCE), texts))
             for _ in range(rounds):
                 begun = time.perf_counter()
-                list(pool.map(search, texts))
+                list(pool.map(search, range(AT_ONCE), texts))
                 between = time.perf_counter()
-                for text in texts:
-                    search(text)
+                list(map(search, range(AT_ONCE), texts))
                 times["at once"].append(between - begun)
                 times["one by one"].append(time.perf_counter() - between)
             report(f"{AT_ONCE} searches, {title}, s", times)
@@ -103,13 +108,19 @@ def report(title: str, measured: Mapping[str, list[float]]) -> None:
 def main(options: argparse.Namespace) -> None:
     os.environ["HF_HUB_OFFLINE"] = "1"
     sample = Path(__file__).parents[1] / "data" / "corpus"
-    with running_services() as services:
-        job = services.ingest.ingest(sample, corpus="sample", model_name=NAME)
-        assert job.HasField("result"), job
-        neighbours = Neighbours()
-        {"start": start, "together": together}[options.work](services, options.rounds)
-        if options.work == "start":  # the services are no children that have ended
-            print(f"others kept {neighbours.cores():.2f} cores busy")
+    for processes in ("1",) if options.work == "start" else ("1", "2"):
+        with running_services(RAG_QUERY_PROCESSES=processes) as services:
+            job = services.ingest.ingest(sample, corpus="sample", model_name=NAME)
+            assert job.HasField("result"), job
+            neighbours = Neighbours()
+            if options.work == "start":
+                start(services, options.rounds)
+                print(
+                    f"others kept {neighbours.cores():.2f} cores busy"
+                )  # the services are no children that have ended
+            else:
+                print(f"RAG_QUERY_PROCESSES={processes}")
+                together(services, options.rounds)
 
 
 if __name__ == "__main__":

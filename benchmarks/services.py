@@ -24,13 +24,16 @@ class Services:
 
 
 @contextmanager
-def running_services() -> Iterator[Services]:
-    """Starts `rag serve` on free ports in a temporary data directory; drains it at the end."""
+def running_services(**settings: str) -> Iterator[Services]:
+    """Starts `rag serve` on free ports in a temporary data directory; drains it at the end.
+
+    `settings` go by the names of their variables.
+    """
     rag = Path(sys.executable).parent / "rag"
     with TemporaryDirectory() as data, (Path(data) / "log").open("w") as log:
         command = [rag, "serve", "--json", "--data-dir", data]
         command += ["--ingest-address", "127.0.0.1:0", "--query-address", "127.0.0.1:0"]
-        environment = os.environ | {"RAG_CORPUS_ROOTS": "/"}
+        environment = os.environ | {"RAG_CORPUS_ROOTS": "/"} | settings
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment) as services:
             assert services.stdout
             try:
