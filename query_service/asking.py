@@ -11,6 +11,7 @@ from typing import NamedTuple
 from query_service import drafts
 from query_service.answer import Answer
 from query_service.answering import Answerer, Ask, Means
+from query_service.catalog import Opened
 from query_service.drafts import Draft, ReusingGenerator
 from query_service.events import Listener, to_nobody
 from query_service.flights import Flights
@@ -93,15 +94,16 @@ class Asker:
             return asked
         return Asked(data=asked.data, corpus=means.opened.corpus, cache=CacheUse(answer_hit=True))
 
-    def asked_again(self, corpus: str, count: int, since: float) -> list[str]:
+    def opened(self, corpus: str) -> Opened:
+        """The active version of a corpus. For threads. Raises RagError."""
+        return self._answerer.opened(corpus)
+
+    def asked_again(self, opened: Opened | None, count: int, since: float) -> list[str]:
         """Questions whose stored answer was given out after it was made, and since `since`, the last of them first.
 
-        Seconds since the epoch; at most `count`; of a corpus if one is named. For threads. Raises RagError.
+        Seconds since the epoch; at most `count`; of the versions of one corpus, or of all. For threads.
         """
-        corpus_ids = None
-        if corpus:
-            opened = self._answerer.opened(corpus)
-            corpus_ids = [opened.index.corpus_id, *opened.other_versions]
+        corpus_ids = [opened.index.corpus_id, *opened.other_versions] if opened else None
         queries: dict[str, None] = {}
         for value in self._answers.used_last(corpus_ids, since):
             if (answer := _answer_of(value)) is not None and (query := _query_of(value, answer)):

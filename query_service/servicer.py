@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
-from unicodedata import normalize
 
 import grpc
 
@@ -266,10 +265,11 @@ class QueryServicer(query_pb2_grpc.QueryServiceServicer):
     def _frequent(self, request: query_pb2.WarmCacheRequest, since: float, stop: Stop) -> list[str]:
         """What was asked often: in sessions; then, as long as these are not enough, without one."""
         count = request.most_frequent
-        is_meant = partial(convert_session.is_of_corpus, corpus=request.corpus)
+        opened = self._asker.opened(request.corpus) if request.corpus else None
+        is_meant = partial(convert_session.is_of_corpus, corpus=opened.corpus if opened else "")
         queries = dict.fromkeys(most_frequent(self._sessions, count, since, stop, is_meant))
         if len(queries) < count:
-            queries |= dict.fromkeys(self._asker.asked_again(normalize("NFC", request.corpus), count, since))
+            queries |= dict.fromkeys(self._asker.asked_again(opened, count, since))
         return list(queries)[:count]
 
     async def _blocking(self, context: _Context, work: Callable[[Stop], _T]) -> _T:

@@ -1,6 +1,5 @@
 """The messages of sessions."""
 
-from unicodedata import normalize
 
 from query_service.config import MAX_SESSION_ID_CHARS
 from query_service.conversation.sessions import NEW, OpenTurn
@@ -81,8 +80,8 @@ def get_response(sessions: SessionStore, session_id: str, after: int, size: int)
 
 
 def is_of_corpus(turn: StoredTurn, corpus: str) -> bool:
-    """Whether a turn was answered from the corpus; from any, if `corpus` is empty."""
-    return not corpus or query_pb2.AskResponse.FromString(turn.response).corpus == normalize("NFC", corpus)
+    """Whether a turn was answered from the corpus, by its name in NFC; from any, if `corpus` is empty."""
+    return not corpus or query_pb2.AskResponse.FromString(turn.response).corpus == corpus
 
 
 def turn_bytes(turn: OpenTurn) -> bytes:

@@ -75,6 +75,9 @@ def test_then_those_asked_again_without_a_session(library: Service) -> None:
     assert [message.query for message in told] == [""]
     nowhere = WarmCacheRequest(most_frequent=9, corpus="nowhere")
     assert refused(lambda: list(library.stub.WarmCache(nowhere)))[1].reason == "CORPUS_NOT_FOUND"
+    marks = "a" + "\u0301\u0316" * 500_000  # composing them would take minutes
+    endless = WarmCacheRequest(most_frequent=9, corpus=marks)
+    assert refused(lambda: list(library.stub.WarmCache(endless, timeout=20)))[1].reason == "CORPUS_NOT_FOUND"
 
 
 def test_what_an_earlier_version_was_asked_without_a_session(library: Service) -> None:
