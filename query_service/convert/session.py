@@ -1,6 +1,5 @@
 """The messages of sessions."""
 
-
 from query_service.config import MAX_SESSION_ID_CHARS
 from query_service.conversation.sessions import NEW, OpenTurn
 from rag_papers.errors import InvalidRequest, SessionNotFound
