@@ -6,7 +6,7 @@ import grpc
 import pytest
 
 from rag_papers import __version__
-from rag_papers.persist.index_store import manifest_bytes
+from rag_papers.persist.index_store import FORMAT, manifest_bytes
 from rag_papers.v1 import ingest_pb2 as pb
 from rag_papers.v1 import resources_pb2 as rpb
 from tests.ingest_service.ingest_harness import Service, refused, write
@@ -98,7 +98,7 @@ def test_a_corpus_is_found_by_composed_and_decomposed_names(service: Service, ro
         assert service.indexes(corpus=name) == [index]
 
 
-@pytest.mark.parametrize("manifest", [None, b"", b"{", b"[]", b"{}", b'{"format": 3}'])
+@pytest.mark.parametrize("manifest", [None, b"", b"{", b"[]", b"{}", b'{"format": %d}' % FORMAT])
 def test_a_damaged_index_is_left_out_of_the_list_and_named_by_get(
     service: Service, root: Path, manifest: bytes | None
 ) -> None:
