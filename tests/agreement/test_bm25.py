@@ -13,7 +13,14 @@ from rag_papers.retrieval.bm25 import Bm25, fit
 TERMS = [f"t{number}" for number in range(12)] + ["深度", "café", "a", "aa", "z", "\ud800"]
 # Few corpora of equally frequent terms are interesting: let some terms be rare.
 term = st.sampled_from(TERMS) | st.sampled_from(TERMS[:3])
-corpora = st.lists(st.lists(term, max_size=12), min_size=1, max_size=25).filter(any)
+
+
+def is_decided(corpus: list[list[str]]) -> bool:
+    """Whether there are terms, whose mean idf is not 0 but for rounding: its sign depends on the order of sums then."""
+    return any(corpus) and abs(BM25Okapi(corpus).average_idf) > 1e-9
+
+
+corpora = st.lists(st.lists(term, max_size=12), min_size=1, max_size=25).filter(is_decided)
 bounded = settings(deadline=None, max_examples=150)
 
 
