@@ -287,9 +287,8 @@ def _source(rank: int, score: float, candidate: Candidate, record: PassageRecord
 
 def passage_message(record: PassageRecord) -> resources_pb2.Passage:
     """A passage."""
-    return resources_pb2.Passage(
-        **vars(record)
-    )  # dataclasses.asdict would copy, and take most of a search's conversion
+    # Not dataclasses.asdict, which copies, and would take most of a search's conversion.
+    return resources_pb2.Passage(**vars(record))
 
 
 def _citation(citation: Citation) -> resources_pb2.Citation:

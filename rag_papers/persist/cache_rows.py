@@ -186,17 +186,13 @@ def matching(
     connection: sqlite3.Connection, table: CacheTable, selection: Selection, after: int, last: int
 ) -> list[tuple[int, int]]:
     """Row ids, ascending, and sizes of the entries of a selection, at most BATCH_ROWS from behind `after` to `last`."""
-    where: list[str] = []
-    arguments: list[int | float | str] = [after, last]
-    of_corpora, corpus_ids = _of_corpora(selection.corpus_ids)
-    where.append(of_corpora)
-    arguments += corpus_ids
+    where, corpus_ids = _of_corpora(selection.corpus_ids)
+    arguments: list[int | float | str] = [after, last, *corpus_ids]
     if selection.before is not None:
-        where.append("AND created < ?")
+        where += " AND created < ?"
         arguments.append(selection.before)
     return connection.execute(
-        f"SELECT row, {size_of()} FROM {table} WHERE row > ? AND row <= ? {' '.join(where)} "
-        f"ORDER BY row LIMIT {BATCH_ROWS}",
+        f"SELECT row, {size_of()} FROM {table} WHERE row > ? AND row <= ? {where} ORDER BY row LIMIT {BATCH_ROWS}",
         arguments,
     ).fetchall()
 
