@@ -8,6 +8,7 @@ import json
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Self
 
@@ -25,8 +26,12 @@ _ABORTS = frozenset((signal.SIGABRT, signal.SIGTRAP, signal.SIGILL))
 class Parser:
     """Hands files to a parser process, which is started when the first one comes and again after it was lost."""
 
-    def __init__(self, *, seconds: float, memory_bytes: int) -> None:
+    def __init__(self, *, seconds: float, memory_bytes: int, grace: float = 60) -> None:
+        """A file may take `seconds`, which the process minds by itself. One that does not, because it is stopped or
+        never got to its work, is killed `grace` seconds later; they leave it time to start on a busy machine.
+        """
         self._seconds, self._memory_bytes = seconds, memory_bytes
+        self._grace = grace
         self._process: subprocess.Popen[bytes] | None = None
 
     def read(self, path: str, suffix: str, file: ByteSource, limit: int) -> Iterator[Document | FileError]:
@@ -44,12 +49,19 @@ class Parser:
         process = self._process = self._process or self._start()
         assert process.stdin and process.stdout
         request = {"path": path, "suffix": suffix, "limit": limit, "size": len(data)}
+        watch = threading.Timer(self._seconds + self._grace, process.kill)
+        watch.start()
         with contextlib.suppress(BrokenPipeError):  # it died before; that is said where its answer is missing
             process.stdin.write(json.dumps(request).encode() + b"\n" + data)
             process.stdin.flush()
         answer = process.stdout.readline()
+        late = watch.finished.is_set()
+        watch.cancel()
         found: list[Document | FileError]
-        found = [_item(item) for item in json.loads(answer)] if answer.endswith(b"\n") else [self._lost(path, process)]
+        if answer.endswith(b"\n"):
+            found = [_item(item) for item in json.loads(answer)]
+        else:
+            found = [self._lost(path, process, late)]
         if any(isinstance(item, FileError) and item.reason in UNSETTLED for item in found):
             self.close()  # it is dead, or what a failed allocation left behind, which nobody trusts
         return found
@@ -68,9 +80,9 @@ class Parser:
             stdout=subprocess.PIPE,
         )
 
-    def _lost(self, path: str, process: subprocess.Popen[bytes]) -> FileError:
+    def _lost(self, path: str, process: subprocess.Popen[bytes], late: bool) -> FileError:
         code = process.wait()
-        if code == -signal.SIGALRM:
+        if late or code == -signal.SIGALRM:
             message = f"parsing it takes longer than {self._seconds:g} seconds"
             return FileError(path=path, reason="PARSE_TIMEOUT", message=message)
         if -code in _ABORTS:

@@ -65,6 +65,16 @@ def test_a_file_that_takes_too_long_costs_itself_alone() -> None:
         assert goes_on(parser)
 
 
+def test_a_process_that_is_stopped_is_killed_in_the_end() -> None:
+    with Parser(seconds=1, memory_bytes=1 << 30, grace=1) as parser:
+        for large in (b"", b" " * (1 << 20)):  # the second one is more than the pipe holds
+            assert goes_on(parser)
+            assert parser._process is not None
+            parser._process.send_signal(signal.SIGSTOP)
+            assert reason(read(parser, GOOD + large)) == "PARSE_TIMEOUT"
+        assert goes_on(parser)
+
+
 def test_a_bomb_is_stopped_by_its_memory_and_costs_itself_alone() -> None:
     with Parser(seconds=60, memory_bytes=128 << 20) as parser:
         assert goes_on(parser)
