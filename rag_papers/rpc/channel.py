@@ -54,6 +54,8 @@ OPTIONS = (
     ("grpc.service_config", _SERVICE_CONFIG),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.keepalive_time_ms", 60_000),
+    # Otherwise all channels of a program share one connection, and of several processes of a service one has all calls.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_http_proxy", 0),  # an internal service is never behind the proxy of the environment
 )
 """Options of every channel."""

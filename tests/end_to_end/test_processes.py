@@ -8,11 +8,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import grpc
 import pytest
 
 from rag_papers.persist.corpora import Corpora, Version
 from rag_papers.persist.paths import DataPaths
+from rag_papers.rpc.channel import open_channel
 from rag_papers.settings import Settings
 from rag_papers.v1 import query_pb2 as pb
 from rag_papers.v1 import query_pb2_grpc
@@ -65,7 +65,7 @@ def pair(tmp_path: Path) -> Iterator[Pair]:
 
 def ask(address: str, query: str = QUESTION) -> pb.AskResponse:
     """Over a connection of its own, which either process may get."""
-    with grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+    with open_channel(address) as channel:
         return query_pb2_grpc.QueryServiceStub(channel).Ask(
             pb.AskRequest(query=query), timeout=PATIENCE, wait_for_ready=True
         )

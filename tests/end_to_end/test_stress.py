@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import grpc
 import pytest
 
 from rag_papers.persist.corpora import Corpora, Version
 from rag_papers.persist.paths import DataPaths
+from rag_papers.rpc.channel import open_channel
 from rag_papers.settings import Settings
 from rag_papers.v1 import query_pb2 as pb
 from rag_papers.v1 import query_pb2_grpc
@@ -52,7 +52,7 @@ class Client:
     """One of them; it keeps its own connection and draws what it does."""
 
     def __init__(self, address: str, number: int) -> None:
-        self._channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
+        self._channel = open_channel(address)
         self._stub = query_pb2_grpc.QueryServiceStub(self._channel)
         self._random = random.Random(number)
         self.done: Counter[str] = Counter()

@@ -9,6 +9,7 @@ from rag_papers.errors import Draining, InvalidRequest
 from rag_papers.rpc.channel import OPTIONS, default_address, open_aio_channel
 from rag_papers.rpc.server import start
 from rag_papers.v1 import ingest_pb2, query_pb2
+from tests.rpc.probe import UNARY, ProbeApplication
 
 SERVICES = {
     service.full_name: {method.name for method in service.methods}
@@ -74,6 +75,21 @@ def test_a_service_that_drains_is_asked_again_where_that_is_safe(path: str, fail
 
     assert asyncio.run(main()) == (b"answer" if attempts > failures else grpc.StatusCode.UNAVAILABLE)
     assert len(seen) == attempts
+
+
+def test_a_channel_has_a_connection_of_its_own() -> None:
+    async def whence(request: bytes, context: Any) -> bytes:
+        return str(context.peer()).encode()
+
+    async def main() -> set[bytes]:
+        server = await start(ProbeApplication(unary=whence), "127.0.0.1:0")
+        try:
+            async with open_aio_channel(server.address) as one, open_aio_channel(server.address) as other:
+                return {await channel.unary_unary(UNARY)(b"") for channel in (one, other, one, other)}
+        finally:
+            await server.stop(grace=0)
+
+    assert len(asyncio.run(main())) == 2
 
 
 def test_addresses_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
