@@ -56,6 +56,7 @@ class Catalog:
         self._corpora = corpora
         self._indexes = indexes
         self._lock = threading.Lock()
+        self._looking = threading.Lock()
         self._open: OrderedDict[str, tuple[_Stamp, CheckedIndex]] = OrderedDict()
         self._checks = BackgroundChecks()
         self._known: dict[tuple[str, str], _Known] = {}
@@ -68,6 +69,8 @@ class Catalog:
         asked for by its id never is replaced. Raises NoIndex, CorpusNotFound, IndexNotFound, IndexDamaged,
         FormatUnsupported.
         """
+        if opened := self._as_before(corpus, corpus_id):
+            return opened
         before = self._corpora.stamp()
         known = self._corpora.all()
         while True:
@@ -91,11 +94,8 @@ class Catalog:
         known = self._known.get((corpus, corpus_id))
         if known is None or known.checked.fault or not self._corpora.is_as(known.pointers):
             return None
-        now = time.monotonic()
-        if now - known.looked > _TRUSTED_SECONDS:
-            if known.pointers != self._corpora.stamp() or _stamp(known.opened.index.directory) != known.files:
-                return None
-            known.looked = now
+        if time.monotonic() - known.looked > _TRUSTED_SECONDS and not self._is_unchanged(known):
+            return None
         return known.opened
 
     def close(self) -> None:
@@ -109,6 +109,29 @@ class Catalog:
                 yield self._active(corpus).index
             except (IndexDamaged, FormatUnsupported, IndexNotFound) as error:
                 logger.warning("corpus %r has no usable index: %s", corpus.name, error)
+
+    def _as_before(self, corpus: str, corpus_id: str) -> Opened | None:
+        """What was found last, if a look at every pointer and file shows that it would be found again."""
+        known = self._known.get((corpus, corpus_id))
+        # One whose check went on when it was found may be sound by now.
+        if known is None or known.checked.fault or not known.opened.is_sound:
+            return None
+        with self._looking:  # threads that look at once wake each other at every file
+            if not self._is_unchanged(known):
+                return None
+        with self._lock:
+            if known.opened.index.corpus_id not in self._open:
+                return None
+            self._open.move_to_end(known.opened.index.corpus_id)
+        return known.opened
+
+    def _is_unchanged(self, known: "_Known") -> bool:
+        """Looks at every pointer and file."""
+        began = time.monotonic()
+        if known.pointers != self._corpora.stamp() or known.files != _stamp(known.opened.index.directory):
+            return False
+        known.looked = began
+        return True
 
     def _found(self, known: dict[str, Corpus], name: str, corpus_id: str) -> Opened:
         corpus, version = select(known, name, corpus_id)
@@ -183,7 +206,7 @@ class _Known:
     files: _Stamp
     pointers: Stamp
     looked: float = 0.0
-    """When the files were last seen to be those, on the monotonic clock."""
+    """When the last look began that saw them to be those, on the monotonic clock."""
 
 
 def _named(corpus: Corpus, checked: CheckedIndex, stands_in: bool = False) -> Opened:

@@ -1,5 +1,6 @@
 """Encoders of the indexes: each opened once, behind the embedding cache."""
 
+import functools
 import importlib.util
 import logging
 import threading
@@ -127,17 +128,21 @@ class CallVectors:
         """
         if not texts:
             return np.empty((0, self._manifest.dim), np.float32)
-        prompt = self._encoders.of(self._manifest).encoder.prompts.passage
+        prompt = self._encoder.encoder.prompts.passage
         return self._embedded([prompt + text for text in texts])
 
     def query(self, query: str) -> npt.NDArray[np.float32]:
         """(dim,), L2-normalised: of a query longer than the encoder's window the mean of its parts' vectors."""
         if query not in self._queries:
-            encoder = self._encoders.of(self._manifest).encoder
+            encoder = self._encoder.encoder
             parts = _parts(encoder, query)
             self.query_parts = len(parts)
             self._queries[query] = self._shared(encoder, parts) if self._policy.write else self._mean(parts)
         return self._queries[query]
+
+    @functools.cached_property
+    def _encoder(self) -> CachingEncoder:
+        return self._encoders.of(self._manifest)
 
     def _shared(self, encoder: Encoder, parts: list[str]) -> npt.NDArray[np.float32]:
         """The vector of a query in `parts`, which another call may be embedding just now."""
@@ -155,8 +160,7 @@ class CallVectors:
     def _embedded(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         missing = [text for text in dict.fromkeys(texts) if text not in self._known]
         if missing:
-            encoder = self._encoders.of(self._manifest)
-            embedded = encoder.encode(missing, self._policy, on_progress=lambda done: self._stop.check())
+            embedded = self._encoder.encode(missing, self._policy, on_progress=lambda done: self._stop.check())
             self._known.update(zip(missing, embedded.vectors, strict=True))
             self.hits += embedded.hits
             self.misses += embedded.misses

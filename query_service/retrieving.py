@@ -1,7 +1,9 @@
 """Retrieval for one call: the retrieval cache before the search."""
 
+import contextlib
 import dataclasses
 import math
+import threading
 import time
 from collections.abc import Sequence
 from typing import NamedTuple, Self
@@ -15,9 +17,12 @@ from rag_papers.persist.claims import Claims
 from rag_papers.persist.index_store import OpenIndex
 from rag_papers.persist.retrieval_cache import RetrievalCache, RetrievalKey
 from rag_papers.persist.sqlite_store import SqliteStore
+from rag_papers.retrieval.encoders.frozen import cores
 from rag_papers.retrieval.filtering import Filter
 from rag_papers.retrieval.fusion import Candidate
 from rag_papers.retrieval.search import search
+
+_SMALL_NUMBERS = 1 << 20  # of all vectors of an index: as bytes they are compared with a query within some 0.05 ms
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -65,6 +70,16 @@ class Rankings:
     def __init__(self, store: SqliteStore, claims: Claims | None = None) -> None:
         self.cache = RetrievalCache(store)
         self.flights = Flights[Ranking](claims)
+        self._turns = threading.Semaphore(cores())
+
+    def turn(self, index: OpenIndex) -> contextlib.AbstractContextManager[object]:
+        """For a search of `index`: of a small one no more are under way than there are cores.
+
+        Such a search is a hundred short steps, and threads that take them at once wake each other at most of these. A
+        large index is searched outside of Python, for several queries together.
+        """
+        numbers = index.manifest.passage_count * index.manifest.dim
+        return self._turns if numbers <= _SMALL_NUMBERS else contextlib.nullcontext()
 
 
 def retrieve(
@@ -99,16 +114,19 @@ def retrieve(
         if policy.read and (stored := _stored(rankings, key, index)):  # by another process meanwhile
             return stored
         used = vectors if config.vector_weight else None
-        candidates = search(
-            index,
-            query,
-            used.query(query) if used else None,
-            bm25_weight=config.bm25_weight,
-            vector_weight=config.vector_weight,
-            top_k=config.top_k,
-            among=index.positions(filter) if filter else None,
-            exact=not approximate,
-        )
+        vector = used.query(query) if used else None
+        among = index.positions(filter) if filter else None
+        with rankings.turn(index):
+            candidates = search(
+                index,
+                query,
+                vector,
+                bm25_weight=config.bm25_weight,
+                vector_weight=config.vector_weight,
+                top_k=config.top_k,
+                among=among,
+                exact=not approximate,
+            )
         query_parts = used.query_parts if used else 0
         if policy.write:
             rankings.cache.put(key, candidates, query_parts)

@@ -40,11 +40,13 @@ class WriteSignal:
 
     def check(self) -> None:
         """Sees to it that the file is the one at the path, which somebody may have deleted; now and then is enough."""
+        with contextlib.suppress(OSError):
+            stat = os.stat(self._path)  # noqa: PTH116 - for many calls; Path.stat is slower
+            if self._file == (stat.st_dev, stat.st_ino):
+                return
         try:
             with self._path.open("a+b") as file:
                 stat = os.fstat(file.fileno())
-                if self._file == (stat.st_dev, stat.st_ino):
-                    return
                 if hasattr(os, "posix_fallocate"):  # no space is an error here; met by writing to the map it kills
                     os.posix_fallocate(file.fileno(), 0, _BYTES)
                 elif stat.st_size < _BYTES:

@@ -107,6 +107,20 @@ def test_files_of_two_versions_are_never_mixed(service: Service, tmp_path: Path,
             assert (code.name, error.reason) == ("DATA_LOSS", "INDEX_DAMAGED")
 
 
+@pytest.mark.parametrize("harm", DAMAGE, ids=lambda harm: harm.__name__)
+def test_damage_to_an_index_that_answers_is_seen_by_the_next_call(
+    service: Service, tmp_path: Path, harm: Callable[[Path, Path, Path], None]
+) -> None:
+    old, new = service.publish("zoo", OLD), service.publish("zoo", NEW)
+    for path in (service.paths.corpora, *service.paths.corpora.iterdir()):
+        os.utime(path, (0, 0))  # what was published just now is looked for anew by every call
+    for _ in range(2):
+        assert service.search(QUESTION, use_cache=False).corpus_id == new
+    harm(service.paths.indexes / new / "passages.jsonl", tmp_path, tmp_path / "mark")
+    for _ in range(2):
+        assert service.search(QUESTION, use_cache=False).corpus_id == old
+
+
 class Gate:
     """Holds the check of every large index until it is opened."""
 
