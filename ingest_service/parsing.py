@@ -49,14 +49,12 @@ class Parser:
         process = self._process = self._process or self._start()
         assert process.stdin and process.stdout
         request = {"path": path, "suffix": suffix, "limit": limit, "size": len(data)}
-        watch = threading.Timer(self._seconds + self._grace, process.kill)
-        watch.start()
-        with contextlib.suppress(BrokenPipeError):  # it died before; that is said where its answer is missing
-            process.stdin.write(json.dumps(request).encode() + b"\n" + data)
-            process.stdin.flush()
-        answer = process.stdout.readline()
-        late = watch.finished.is_set()
-        watch.cancel()
+        with _killed_after(self._seconds + self._grace, process) as killed:
+            with contextlib.suppress(BrokenPipeError):  # it died before; that is said where its answer is missing
+                process.stdin.write(json.dumps(request).encode() + b"\n" + data)
+                process.stdin.flush()
+            answer = process.stdout.readline()
+            late = killed.is_set()
         found: list[Document | FileError]
         if answer.endswith(b"\n"):
             found = [_item(item) for item in json.loads(answer)]
@@ -96,6 +94,18 @@ class Parser:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+@contextlib.contextmanager
+def _killed_after(seconds: float, process: subprocess.Popen[bytes]) -> Iterator[threading.Event]:
+    """Kills a process unless the block ends in time; the event tells that it did."""
+    watch = threading.Timer(seconds, process.kill)
+    watch.daemon = True
+    watch.start()
+    try:
+        yield watch.finished
+    finally:
+        watch.cancel()
 
 
 def _crashed(found: Sequence[Document | FileError]) -> bool:
