@@ -30,8 +30,9 @@ from quiet import Neighbours
 
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.preparing import prepare
+from rag_papers.retrieval.cores import cores
 from rag_papers.retrieval.encoders import SentenceTransformerEncoder, open_encoder
-from rag_papers.retrieval.encoders.frozen import FrozenEncoder, cores
+from rag_papers.retrieval.encoders.frozen import FrozenEncoder
 
 NAME = "all-MiniLM-L6-v2"
 BATCHES = (4, 8, 16, 32, 64)

@@ -27,9 +27,10 @@ from tokenizers import Tokenizer
 
 from rag_papers.persist.model_store import ModelStore
 from rag_papers.persist.preparing import prepare
+from rag_papers.retrieval.cores import cores
 from rag_papers.retrieval.encoders import SentenceTransformerEncoder, open_encoder
 from rag_papers.retrieval.encoders.batching import of_equal_length
-from rag_papers.retrieval.encoders.frozen import GRAPH, TOKENIZER, cores
+from rag_papers.retrieval.encoders.frozen import GRAPH, TOKENIZER
 
 REST = 0.05
 SPIN = "session.intra_op.spin_duration_us"

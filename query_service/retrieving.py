@@ -17,7 +17,7 @@ from rag_papers.persist.claims import Claims
 from rag_papers.persist.index_store import OpenIndex
 from rag_papers.persist.retrieval_cache import RetrievalCache, RetrievalKey
 from rag_papers.persist.sqlite_store import SqliteStore
-from rag_papers.retrieval.encoders.frozen import cores
+from rag_papers.retrieval.cores import cores
 from rag_papers.retrieval.filtering import Filter
 from rag_papers.retrieval.fusion import Candidate
 from rag_papers.retrieval.search import search

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from rag_papers.errors import ModelUnavailable
+from rag_papers.retrieval.cores import cores
 from rag_papers.retrieval.encoders import HashingEncoder, open_encoder
 from rag_papers.retrieval.encoders.batching import by_length, by_tokens, of_equal_length
-from rag_papers.retrieval.encoders.frozen import cores
 
 TEXTS = ["Attention is all you need.", "深度学习", "", "the", "café " * 1000, "\ud800"]
 

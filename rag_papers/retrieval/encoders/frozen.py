@@ -3,8 +3,6 @@
 import dataclasses
 import functools
 import json
-import math
-import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from rag_papers.errors import ModelUnavailable
+from rag_papers.retrieval.cores import cores
 from rag_papers.retrieval.encoders.base import Prompts
 from rag_papers.retrieval.encoders.batching import TOKENS, by_tokens, of_equal_length
 from rag_papers.retrieval.encoders.huge_pages import in_huge_pages
@@ -60,16 +59,6 @@ class FrozenSettings:
     def read(cls, directory: Path) -> "FrozenSettings":
         """Reads SETTINGS."""
         return cls(**json.loads((directory / SETTINGS).read_text()))
-
-
-def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
-    """Cores that this process may use: a container may have the time of fewer than it sees."""
-    seen = len(os.sched_getaffinity(0))
-    try:
-        allowed, period = quota.read_text().split()
-        return min(seen, max(1, math.ceil(int(allowed) / int(period))))
-    except (OSError, ValueError):  # no container, or "max"
-        return seen
 
 
 class FrozenEncoder:
