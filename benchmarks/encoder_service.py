@@ -18,13 +18,13 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import grpc
 from encoder import NAME, QUERY
 from quiet import Neighbours
 from services import Services, running_services
 
 from rag_client import QueryClient
 from rag_papers.retrieval.encoders import SentenceTransformerEncoder, open_encoder
+from rag_papers.rpc.channel import open_channel
 from rag_papers.v1.query_pb2 import SearchRequest
 from rag_papers.v1.query_pb2_grpc import QueryServiceStub
 
@@ -74,9 +74,7 @@ def most_memory(process: int) -> float:
 
 def together(services: Services, rounds: int) -> None:
     """Different searches at once against one by one: of one length, which one batch embeds, and of eight."""
-    # Otherwise all channels of a process share one connection, and so one process of the service.
-    options = [("grpc.use_local_subchannel_pool", 1)]
-    stubs = [QueryServiceStub(grpc.insecure_channel(services.query.address, options)) for _ in PLACES]
+    stubs = [QueryServiceStub(open_channel(services.query.address)) for _ in PLACES]
 
     def search(number: int, text: str) -> None:
         stubs[number].Search(SearchRequest(query=text, corpus="sample", use_cache=False))

@@ -25,6 +25,7 @@ import grpc
 from query_server import ECHO
 from services import running_services
 
+from rag_papers.rpc.channel import open_channel
 from rag_papers.v1 import query_pb2
 
 ASK = "/rag_papers.v1.QueryService/Ask"
@@ -187,7 +188,7 @@ def load(address: str, method: str, seconds: str) -> None:
     counts = []
 
     def client() -> None:
-        channel = grpc.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
+        channel = open_channel(address)
         call, count = channel.unary_unary(method), 0
         call(request)
         end = time.monotonic() + float(seconds)
